@@ -1,0 +1,29 @@
+"""The errors that vtr raises. Every message says what was expected, what came, and what to do."""
+
+
+class VtrError(Exception):
+    """Base of every error that vtr raises on purpose."""
+
+
+class UsageError(VtrError, ValueError):
+    """An argument that cannot be used: wrong shape, type, range or combination."""
+
+
+class BackendError(VtrError, RuntimeError):
+    """A backend that was asked for by name is missing or failed; names the install command."""
+
+
+class CheckpointError(VtrError):
+    """A checkpoint that cannot be read, or whose tensors do not say which model they belong to."""
+
+
+class BundleError(VtrError):
+    """A bundle that is missing, truncated, altered, forged or of another format version."""
+
+
+class IndexStoreError(VtrError):
+    """An index directory that is missing, damaged, locked or made with another model."""
+
+
+class DecodeError(VtrError):
+    """A video file that cannot be decoded; the message is the one-line reason shown in reports."""

@@ -1,0 +1,117 @@
+"""What goes in and out of the engine: plain, typed records of NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Encoded texts, un-normalised (models.md, "CLIP towers")."""
+
+    ids: NDArray[np.int64]  # [B, L]
+    sentence: NDArray[np.float32]  # [B, D]
+    words: NDArray[np.float32]  # [B, L, D], every position, padding included
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> TextFeatures:
+        return TextFeatures(self.ids[rows], self.sentence[rows], self.words[rows])
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """Encoded videos, after the temporal head, as the family's scorer takes them.
+
+    For holistic families ``video`` is the weighted sum of ``frames``:
+    ``video = (weights[..., None] * frames).sum(1)``.
+    """
+
+    frames: NDArray[np.float32]  # [B, F, D]
+    mask: NDArray[np.float32]  # [B, F], 1 on real frames, 0 on padding
+    video: NDArray[np.float32] | None = None  # [B, D]
+    weights: NDArray[np.float32] | None = None  # [B, F], each frame's share of the video vector
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: slice) -> VideoFeatures:
+        return VideoFeatures(
+            self.frames[rows],
+            self.mask[rows],
+            None if self.video is None else self.video[rows],
+            None if self.weights is None else self.weights[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video a model sees (models.md, "Frames")."""
+
+    frames: int = 12  # F, the most frames kept
+    fps: int = 1  # candidate frames a second
+    slice: str = "uniform"  # which candidates stay: "uniform", "head" or "tail"
+    size: int = 224  # side of the square crop, pixels
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The sampled frames of one video file."""
+
+    frames: NDArray[np.uint8]  # [n, size, size, 3] RGB, n <= sampling.frames
+    indices: NDArray[np.int64]  # [n] frame numbers in the stream
+    timestamps: NDArray[np.float64]  # [n] seconds from the start of the stream
+    duration: float  # seconds
+    fps: float
+    width: int  # as displayed, after rotation
+    height: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time span of a video that matches the text; ``weight`` is its share of the relevance."""
+
+    start: float  # seconds
+    end: float
+    weight: float  # in (0, 1]
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.start, self.end, self.weight))
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer of a search."""
+
+    id: int
+    path: Path
+    score: float  # the family's logit
+    moments: list[Moment] = field(default_factory=list)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    duration: float = 0.0  # seconds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be indexed, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class IndexReport:
+    """What an indexing run did. ``seconds`` splits its time by stage."""
+
+    added: list[Path] = field(default_factory=list)
+    unchanged: list[Path] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
