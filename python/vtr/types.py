@@ -98,6 +98,29 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     duration: float = 0.0  # seconds
 
+    def as_json(self) -> dict[str, Any]:
+        """The hit in JSON's types, times in seconds; bytes of the path that are not UTF-8 are escaped."""
+        return {
+            "id": self.id,
+            "path": str(self.path).encode("utf-8", "backslashreplace").decode(),
+            "score": round(self.score, 5),
+            "moments": [
+                {"start": round(m.start, 3), "end": round(m.end, 3), "weight": round(m.weight, 4)}
+                for m in self.moments
+            ],
+            "duration": round(self.duration, 3),
+            "metadata": dict(self.metadata),
+        }
+
+
+@dataclass(frozen=True)
+class TextHit:
+    """One answer of a video-to-text search."""
+
+    index: int  # position among the texts that were offered
+    text: str
+    score: float  # the family's logit
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -114,4 +137,5 @@ class IndexReport:
     added: list[Path] = field(default_factory=list)
     unchanged: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)  # failed before and have not changed since
     seconds: dict[str, float] = field(default_factory=dict)

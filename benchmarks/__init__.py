@@ -1,0 +1,1 @@
+"""Measurements: each runs its baseline in the same process, checks results first, and prints ratios."""

@@ -1,0 +1,67 @@
+"""The `vtr` command. Each subcommand is a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import vtr
+from vtr.errors import UsageError, VtrError
+
+COMMANDS = {  # in the order in which a newcomer needs them
+    "demo": "Render clips, index them and search them.",
+    "export": "Turn a trained checkpoint into a bundle.",
+    "index": "Index video files and folders.",
+    "search": "Search an index by text or by a video.",
+    "remove": "Remove videos from an index, or compact it.",
+    "info": "Describe a bundle or an index.",
+    "verify": "Check a bundle or an index byte by byte.",
+    "eval": "Measure retrieval quality with captions.",
+    "serve": "Serve an index over HTTP.",
+    "completion": "Print the completion script for a shell.",
+}
+
+FAILED = 1  # exit status: the command could not do its work
+SOME_FAILED = 3  # exit status of `vtr index`: the job is done, some files are not in it
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name, so that `vtr search` does not import what `vtr export` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"vtr.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error of vtr's becomes one clear line and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise click.UsageError(str(error), ctx=None) from error
+        except VtrError as error:
+            click.echo(f"vtr: {error}", err=True)
+            sys.exit(FAILED)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(vtr.__version__, prog_name="vtr")
+def main() -> None:
+    """Search video by text with CLIP4Clip-family models.
+
+    Try `vtr demo` first. Then: vtr export CHECKPOINT -o BUNDLE; vtr index FOLDER --model BUNDLE
+    --index DIR; vtr search "a man is cooking" --index DIR.
+    """

@@ -1,0 +1,101 @@
+"""`vtr info`: what a bundle or an index holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vtr.cli.options import json_option
+from vtr.cli.output import print_json, printable, size_text
+from vtr.errors import UsageError
+
+FAMILIES = {
+    "clip4clip": "CLIP4Clip",
+    "ea": "EA-CLIP4Clip",
+    "teachclip": "TeachCLIP",
+    "xclip": "X-CLIP",
+    "tcmgc": "TC-MGC",
+}
+SLICES = {"uniform": "spread evenly", "head": "the first ones", "tail": "the last ones"}
+
+
+def kind_of(path: Path) -> str:
+    """ "bundle" or "index", by what the directory holds."""
+    if (path / "manifest.json").exists():
+        return "bundle"
+    if (path / "catalog.sqlite").exists():
+        return "index"
+    what = "is not a directory" if path.exists() and not path.is_dir() else "holds neither"
+    raise UsageError(
+        f"expected a bundle (with manifest.json) or an index (with catalog.sqlite); {path} "
+        f"{what if path.exists() else 'does not exist'}"
+    )
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def command(path: Path, as_json: bool) -> None:
+    """Describe the bundle or index at PATH."""
+    facts = bundle_facts(path) if kind_of(path) == "bundle" else index_facts(path)
+    if as_json:
+        print_json(facts["json"])
+        return
+    click.secho(facts["title"], bold=True)
+    width = max(len(label) for label, _ in facts["lines"])
+    for label, value in facts["lines"]:
+        click.echo(f"  {label:<{width}}  {printable(value)}")
+
+
+def bundle_facts(path: Path) -> dict[str, Any]:
+    """Title, lines and JSON for a bundle."""
+    from vtr.bundle import Bundle
+
+    bundle = Bundle.open(path, verify=False)
+    manifest, sizes, sampling = bundle.manifest, bundle.sizes, bundle.sampling
+    head = FAMILIES[bundle.family] + ", " + manifest["sim_header"]
+    if manifest.get("variant"):
+        head += f", {manifest['variant']}"
+    lines = [
+        ("model", head + ("" if manifest.get("trained", True) else "  (random weights: it knows nothing)")),
+        ("sees", f"{sizes['frames']} frames of {sizes['image']}×{sizes['image']}, {sampling.fps} a second, "
+                 f"{SLICES[sampling.slice]} when there are more"),
+        ("reads", f"{sizes['words']} tokens of a vocabulary of {sizes['vocab']}"),
+        ("features", f"{sizes['dim']} wide; scoring: {bundle.scoring}"),
+        ("precision", manifest["precision"]),
+        ("fingerprint", bundle.fingerprint[:16]),
+        ("made by", manifest["created_by"]),
+    ]  # fmt: skip
+    lines += [(name, size_text(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
+    lines += [("parity", _parity_text(manifest.get("parity") or {}))]
+    return {"title": f"bundle {manifest['name']}", "lines": lines, "json": manifest}
+
+
+def _parity_text(parity: dict[str, Any]) -> str:
+    """The largest differences from the reference model that the export measured."""
+    numbers = {name: value for name, value in parity.items() if isinstance(value, (int, float))}
+    return ", ".join(f"{name} {value:.2g}" for name, value in numbers.items()) or "not recorded"
+
+
+def index_facts(path: Path) -> dict[str, Any]:
+    """Title, lines and JSON for an index."""
+    from vtr.index import IndexStore
+
+    store = IndexStore.open(path)
+    stats = store.stats()
+    model = store.model
+    failures = store.failures()
+    lines = [
+        ("videos", f"{stats['videos']}, {stats['seconds'] / 3600:.2f} hours"),
+        ("removed rows", f"{stats['dead_rows']}" + (" (vtr remove --compact frees them)" if stats["dead_rows"] else "")),
+        ("segments", f"{stats['segments']}, {size_text(stats['bytes'])}"),
+        ("model", f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) at {model.get('path')}"),
+        ("fingerprint", store.fingerprint[:16]),
+        ("bad files", f"{len(failures)}"),
+    ]  # fmt: skip
+    lines += [("  " + failure.path.name, failure.reason) for failure in failures[:10]]
+    document = {**stats, "model": dict(model), "fingerprint": store.fingerprint}
+    document["failures"] = [{"path": str(f.path), "reason": f.reason} for f in failures]
+    return {"title": f"index {path}", "lines": lines, "json": document}

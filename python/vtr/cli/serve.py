@@ -1,0 +1,34 @@
+"""`vtr serve`: an index over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vtr.cli.options import engine_options, index_option, open_engine
+from vtr.errors import BackendError
+
+
+@click.command()
+@index_option
+@engine_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+def command(index_dir: Path, host: str, port: int, **engine: Any) -> None:
+    """Serve an index over HTTP: a page at /, JSON at /v1/search.
+
+    There is no log-in: put a proxy in front before you listen on more than this machine.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise BackendError("the HTTP service needs uvicorn: pip install 'vtr[serve]'") from error
+    from vtr.service import make_app
+
+    opened = open_engine(index_dir=index_dir, **engine)
+    videos = len(opened.bank())
+    opened.search("warm up", k=1)
+    click.echo(f"{videos} videos, {opened.encoders.description}: http://{host}:{port}", err=True)
+    uvicorn.run(make_app(opened), host=host, port=port, log_level="warning")

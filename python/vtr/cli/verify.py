@@ -1,0 +1,37 @@
+"""`vtr verify`: every byte of a bundle or an index against its checksums."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from vtr.cli.info import kind_of
+from vtr.cli.options import json_option
+from vtr.cli.output import print_json, printable
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def command(path: Path, as_json: bool) -> None:
+    """Check the bundle or index at PATH; prints what is wrong and exits with 1 if anything is."""
+    kind = kind_of(path)
+    if kind == "bundle":
+        from vtr.bundle import verify_bundle
+
+        problems = verify_bundle(path)
+    else:
+        from vtr.index import verify_index
+
+        problems = verify_index(path)
+    if as_json:
+        print_json({"path": str(path), "kind": kind, "sound": not problems, "problems": problems})
+    elif problems:
+        for problem in problems:
+            click.echo(f"{kind} {path}: {printable(problem)}", err=True)
+    else:
+        click.echo(f"{kind} {path}: sound")
+    if problems:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""`vtr demo`: clips rendered and encoded on the spot, indexed and searched."""

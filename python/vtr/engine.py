@@ -1,0 +1,304 @@
+"""The engine: one model, one index, five verbs (encode_text, encode_frames, score, index, search)."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vtr.bank import Bank
+from vtr.bundle import Bundle
+from vtr.columns import ColumnSpec
+from vtr.encoders import open_encoders
+from vtr.errors import IndexStoreError, UsageError
+from vtr.features import FeatureEncoder
+from vtr.index import IndexStore
+from vtr.scoring import make_scorer
+from vtr.types import Clip, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
+
+Where = Mapping[str, Any] | str | None
+
+CROSS_BATCH = 64  # text-video pairs in one run of the cross encoder
+TEXT_CACHE = 1024  # encoded queries kept, so that a repeated search skips the text tower
+
+
+class Engine:
+    """Search videos by text with one exported model.
+
+    Args:
+        model: path of a bundle. ``None`` takes the bundle that ``index`` was made with.
+        index: directory of an index; it is made by the first call of :meth:`index`.
+        device: "auto", "cpu" or "cuda".
+        precision: arithmetic of the towers: "auto", "fp32", "fp16" or "bf16". "auto" takes bf16 where
+            the processor multiplies it in hardware. Scoring always accumulates in float32.
+        backend: "auto", "openvino" or "onnxruntime".
+        threads: threads of the encoders; ``None`` lets the backend take every core.
+
+    All methods may be called from many threads at once.
+
+    Raises:
+        BundleError, IndexStoreError: the bundle or the index cannot be used; the message says why.
+        BackendError: a backend asked for by name is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None,
+        index: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self._index_path = None if index is None else Path(os.path.abspath(index))
+        self.model = Bundle.open(model if model is not None else self._model_of_index())
+        self.encoders = open_encoders(
+            self.model, backend=backend, device=device, precision=precision, threads=threads
+        )
+        self.scorer = make_scorer(self.model.head, self.model.scoring, self.model.sizes)
+        self._features = FeatureEncoder(self.model, self.encoders)
+        self._texts: OrderedDict[str, TextFeatures] = OrderedDict()
+        self._attach(self._index_path)
+
+    def _attach(self, index_path: Path | None) -> None:
+        self._index_path = index_path
+        self._lock = threading.Lock()
+        self._bank: Bank | None = None
+        self._store: IndexStore | None = None
+        if index_path is not None and IndexStore.exists(index_path):
+            self._store = self._open_store(index_path)
+
+    def with_index(self, index: str | os.PathLike[str]) -> Engine:
+        """An engine on another index that shares this one's loaded model."""
+        other = copy.copy(self)
+        other._attach(Path(os.path.abspath(index)))
+        return other
+
+    def __repr__(self) -> str:
+        return (
+            f"Engine({str(self.model.path)!r}, index={str(self._index_path)!r}, {self.encoders.description})"
+        )
+
+    # ---- encode ---------------------------------------------------------------------------------
+
+    def encode_text(self, texts: str | Sequence[str]) -> TextFeatures:
+        """Encode texts: ``.ids [B, L]`` int64, ``.sentence [B, D]``, ``.words [B, L, D]`` float32.
+
+        Features are un-normalised; what goes beyond L - 2 tokens is cut off, as in training.
+        """
+        return self._features.text([texts] if isinstance(texts, str) else texts)
+
+    def encode_frames(self, frames: ArrayLike, mask: ArrayLike | None = None) -> VideoFeatures:
+        """Encode sampled frames: uint8 ``[B, n, S, S, 3]`` RGB with n ≤ F, to features for scoring.
+
+        Args:
+            frames: what ``vtr.decode.read_clip`` gives, stacked; S is the model's image size.
+            mask: ``[B, n]``, 1 on real frames, which come first, and 0 on padding. ``None``: all real.
+                The pixels of padded frames are not looked at.
+
+        Returns:
+            ``.frames [B, F, D]``, ``.video [B, D]`` (``None`` for families without one), ``.mask [B, F]``.
+        """
+        return self._features.frames(frames, mask)
+
+    def encode_clips(self, clips: Sequence[Clip]) -> VideoFeatures:
+        """Encode decoded clips of any number of frames up to F."""
+        return self._features.clips(clips)
+
+    # ---- score ----------------------------------------------------------------------------------
+
+    def score(self, text: TextFeatures, video: VideoFeatures) -> NDArray[np.float32]:
+        """The family's logits, float32 ``[texts, videos]``, exactly as the trained model defines them."""
+        rows = self.scorer.rows(video)
+        return self._scores(text, rows)
+
+    def _scores(self, text: TextFeatures, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        if self.model.scoring == "cross":
+            return self._cross_scores(text, rows)
+        return self.scorer.score(self.scorer.prepare(text), rows)
+
+    def _cross_scores(self, text: TextFeatures, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Every text meets every video inside the cross encoder; CROSS_BATCH pairs a run."""
+        frames, mask = rows["frames"], rows["mask"]
+        logits = np.empty((len(text), len(frames)), np.float32)
+        for row, sentence in enumerate(text.sentence):
+            for start in range(0, len(frames), CROSS_BATCH):
+                part = np.asarray(frames[start : start + CROSS_BATCH], np.float32)
+                real = np.asarray(mask[start : start + CROSS_BATCH], np.float32)
+                repeated = np.repeat(sentence[None], len(part), axis=0)
+                logits[row, start : start + len(part)] = self.encoders.cross(repeated, part, real)
+        return logits
+
+    # ---- index ----------------------------------------------------------------------------------
+
+    def index(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        progress: bool | Callable[..., None] = False,
+        *,
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        retry: bool = False,
+        workers: int | None = None,
+    ) -> IndexReport:
+        """Index video files and folders; returns what was added, unchanged, failed and skipped.
+
+        Files whose content is indexed already are not decoded again. A file that cannot be decoded ends
+        in ``report.failed`` with its reason, and is tried again when it changes or with ``retry=True``.
+        Rows become visible to searches in batches, each in one transaction; interrupting loses at most
+        the batch in hand.
+
+        Args:
+            progress: ``True`` shows progress on the terminal; or a callable, see ``vtr.progress``.
+            metadata: JSON-like fields by path (absolute, or the bare file name), searchable by ``where``.
+            workers: decoder processes; ``None`` takes one for each core.
+        """
+        from vtr.indexing import run_indexing
+
+        return run_indexing(
+            self, paths, progress=progress, metadata=metadata or {}, retry=retry, workers=workers
+        )
+
+    def remove(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | int]) -> int:
+        """Remove videos, by path or id, from the index; returns how many were there."""
+        items = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        with self.store().writer() as writer:
+            return writer.remove([item if isinstance(item, int) else os.path.abspath(item) for item in items])
+
+    def store(self, create: bool = False) -> IndexStore:
+        """The index's store, made with this model's columns if ``create`` and it is not there yet."""
+        if self._index_path is None:
+            raise UsageError("this engine has no index: pass index=DIRECTORY to Engine")
+        with self._lock:
+            if self._store is None:
+                if IndexStore.exists(self._index_path):
+                    self._store = self._open_store(self._index_path)
+                elif create:
+                    self._store = self._create_store(self._index_path)
+                else:
+                    raise IndexStoreError(
+                        f"{self._index_path} holds no index yet: run engine.index(paths) or `vtr index` first"
+                    )
+            return self._store
+
+    def _open_store(self, path: Path) -> IndexStore:
+        store = IndexStore.open(path)
+        store.check_model(self.model.fingerprint, self.model.manifest["name"])
+        return store
+
+    def _create_store(self, path: Path) -> IndexStore:
+        model = {"name": self.model.manifest["name"], "family": self.model.family, "path": str(self.model.path)}
+        times = ColumnSpec((self.model.sizes["frames"],), "float32")
+        return IndexStore.create(path, self.model.fingerprint, model, {**self.scorer.columns, "timestamps": times})
+
+    def _model_of_index(self) -> str:
+        if self._index_path is None:
+            raise UsageError("expected a model (bundle path), an index, or both; got neither")
+        recorded = IndexStore.open(self._index_path).model.get("path")
+        if not recorded or not Path(recorded).exists():
+            raise IndexStoreError(
+                f"{self._index_path} was made with the bundle {recorded}, which is not there any more; "
+                "pass the bundle's path as model (--model)"
+            )
+        return recorded
+
+    def bank(self) -> Bank:
+        """The index as it is now. Holding on to it keeps that state whatever is written meanwhile."""
+        store = self.store()
+        version = store.version()
+        with self._lock:
+            if self._bank is None or self._bank.version != version:
+                self._bank = Bank(store.snapshot(), self.scorer, self._scores)
+            return self._bank
+
+    # ---- search ---------------------------------------------------------------------------------
+
+    @overload
+    def search(self, query: str | Path | Clip, k: int = ..., candidates: int | None = ...,
+               where: Where = ...) -> list[Hit]: ...  # fmt: skip
+    @overload
+    def search(self, query: Sequence[str] | TextFeatures | VideoFeatures, k: int = ...,
+               candidates: int | None = ..., where: Where = ...) -> list[list[Hit]]: ...  # fmt: skip
+
+    def search(
+        self,
+        query: str | Path | Clip | Sequence[str] | TextFeatures | VideoFeatures,
+        k: int = 10,
+        candidates: int | None = None,
+        where: Where = None,
+    ) -> Any:
+        """The ``k`` videos that match best, each with its score and its matching moments.
+
+        Args:
+            query: a text, or several; or a video (the ``Path`` of a file, a ``Clip``, encoded
+                ``VideoFeatures``) for videos like it. One query gives a list of hits, several a list
+                of such lists.
+            k: how many hits at most.
+            candidates: ``None`` scores every video with the full family; ``n`` takes the n best by the
+                cosine of one vector a video first and scores only those.
+            where: conditions on fields, as ``{"camera": "front", "duration": {">": 10}}`` or
+                ``"camera=front duration>10"``.
+
+        Videos like a video are ranked by the cosine of the videos' holistic vectors, in [-1, 1].
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise UsageError(f"expected k as a whole number of at least 1, got {k!r}")
+        if candidates is not None and (not isinstance(candidates, int) or candidates < 1):
+            raise UsageError(
+                f"expected candidates as None or a whole number of at least 1, got {candidates!r}"
+            )
+        features, single = self._query(query)
+        bank = self.bank()
+        if isinstance(features, VideoFeatures):
+            hits = bank.similar(features, k, where)
+        else:
+            hits = bank.search(features, k, candidates, where)
+        return hits[0] if single else hits
+
+    def rank_texts(
+        self, video: str | os.PathLike[str] | Clip | VideoFeatures, texts: Sequence[str], k: int = 10
+    ) -> list[TextHit]:
+        """Video-to-text: the ``k`` of ``texts`` that describe one video best, by the family's logits."""
+        features, _ = self._query(Path(video) if isinstance(video, str) else video)
+        if not isinstance(features, VideoFeatures) or len(features) != 1:
+            raise UsageError("expected one video: a path, a Clip or VideoFeatures with one row")
+        logits = self.score(self.encode_text(texts), features)[:, 0]
+        order = np.argsort(-logits, kind="stable")[:k]
+        return [TextHit(int(i), texts[i], float(logits[i])) for i in order]
+
+    def _query(self, query: Any) -> tuple[TextFeatures | VideoFeatures, bool]:
+        if isinstance(query, str):
+            return self._text(query), True
+        if isinstance(query, (TextFeatures, VideoFeatures)):
+            return query, False
+        if isinstance(query, Clip):
+            return self.encode_clips([query]), True
+        if isinstance(query, os.PathLike):
+            from vtr.decode import read_clip
+
+            return self.encode_clips([read_clip(Path(query), self.model.sampling)]), True
+        if isinstance(query, Sequence) and not isinstance(query, bytes):
+            return self.encode_text(query), False
+        raise UsageError(
+            "expected a text, a sequence of texts, a Path, a Clip, TextFeatures or VideoFeatures; "
+            f"got {type(query).__name__}"
+        )
+
+    def _text(self, text: str) -> TextFeatures:
+        with self._lock:
+            if text in self._texts:
+                self._texts.move_to_end(text)
+                return self._texts[text]
+        features = self.encode_text(text)
+        with self._lock:
+            self._texts[text] = features
+            while len(self._texts) > TEXT_CACHE:
+                self._texts.popitem(last=False)
+        return features

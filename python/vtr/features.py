@@ -1,0 +1,128 @@
+"""Texts and frames to features: batching, padding and checking around the encoders' graphs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vtr.bundle import Bundle
+from vtr.encoders import Encoders
+from vtr.errors import UsageError
+from vtr.types import Clip, TextFeatures, VideoFeatures
+
+TEXT_BATCH = 32  # texts encoded in one run of the text tower
+FRAME_BATCH = 48  # frames encoded in one run of the vision tower
+
+
+class FeatureEncoder:
+    """One model's encoders, taking whatever number of texts and clips comes. Safe from many threads."""
+
+    def __init__(self, model: Bundle, encoders: Encoders) -> None:
+        self.model = model
+        self.encoders = encoders
+        self._padding: NDArray[np.float32] | None = None
+        self._lock = threading.Lock()
+
+    def text(self, texts: Sequence[str]) -> TextFeatures:
+        """See :meth:`vtr.Engine.encode_text`."""
+        texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise UsageError(f"expected texts as str, got {type(text).__name__}: {text!r:.80}")
+        length, width = self.model.sizes["words"], self.model.sizes["dim"]
+        ids = self.model.tokenizer.encode(texts, length)
+        sentence = np.empty((len(ids), width), np.float32)
+        words = np.empty((len(ids), length, width), np.float32)
+        for start in range(0, len(ids), TEXT_BATCH):
+            rows = slice(start, start + TEXT_BATCH)
+            sentence[rows], words[rows] = self.encoders.text(ids[rows])
+        return TextFeatures(ids, sentence, words)
+
+    def frames(self, frames: ArrayLike, mask: ArrayLike | None = None) -> VideoFeatures:
+        """See :meth:`vtr.Engine.encode_frames`."""
+        pixels, real = self._checked(frames, mask)
+        if not len(pixels):
+            raise UsageError("expected frames of at least one video, got none")
+        outputs = self.encoders.temporal(self._vision(pixels, real), real)
+        return VideoFeatures(outputs["frames"], real, outputs.get("video"), outputs.get("weights"))
+
+    def clips(self, clips: Sequence[Clip]) -> VideoFeatures:
+        """See :meth:`vtr.Engine.encode_clips`."""
+        count, size = self.model.sizes["frames"], self.model.sizes["image"]
+        pixels = np.zeros((len(clips), count, size, size, 3), np.uint8)
+        mask = np.zeros((len(clips), count), np.float32)
+        for row, clip in enumerate(clips):
+            if not 1 <= len(clip.frames) <= count or clip.frames.shape[1:] != (size, size, 3):
+                raise UsageError(
+                    f"expected a clip of 1..{count} frames of {size}×{size}, got {list(clip.frames.shape)}; "
+                    "decode with engine.model.sampling"
+                )
+            pixels[row, : len(clip.frames)] = clip.frames
+            mask[row, : len(clip.frames)] = 1
+        return self.frames(pixels, mask)
+
+    def _checked(
+        self, frames: ArrayLike, mask: ArrayLike | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Frames and mask of full length F, checked."""
+        pixels = np.asarray(frames)
+        count, size = self.model.sizes["frames"], self.model.sizes["image"]
+        if pixels.dtype != np.uint8:
+            raise UsageError(
+                f"expected frames as uint8 RGB in 0..255, got {pixels.dtype}; convert them first"
+            )
+        if pixels.ndim != 5 or pixels.shape[2:] != (size, size, 3) or not 1 <= pixels.shape[1] <= count:
+            raise UsageError(
+                f"expected frames of shape [B, 1..{count}, {size}, {size}, 3], got {list(pixels.shape)}"
+            )
+        given = np.ones(pixels.shape[:2], np.float32) if mask is None else np.asarray(mask, np.float32)
+        if given.shape != pixels.shape[:2]:
+            raise UsageError(f"expected a mask of shape {list(pixels.shape[:2])}, got {list(given.shape)}")
+        if (
+            not np.isin(given, (0, 1)).all()
+            or (np.diff(given, axis=1) > 0).any()
+            or (given[:, :1] != 1).any()
+        ):
+            raise UsageError(
+                "expected a mask of ones (real frames, at least one) followed by zeros (padding)"
+            )
+        missing = count - pixels.shape[1]
+        if missing:
+            pixels = np.pad(pixels, [(0, 0), (0, missing), (0, 0), (0, 0), (0, 0)])
+            given = np.pad(given, [(0, 0), (0, missing)])
+        return pixels, given
+
+    def _vision(self, pixels: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frame features ``[B, F, D]``. Where frames do not see each other only real ones are encoded:
+        a padded frame is zero after normalisation, so its feature is one constant of the model."""
+        videos, count = mask.shape
+        features = np.empty((videos, count, self.model.sizes["dim"]), np.float32)
+        if self.model.frame_coupling:
+            step = max(1, FRAME_BATCH // count)
+            for start in range(0, videos, step):
+                rows = slice(start, start + step)
+                features[rows] = self.encoders.vision(pixels[rows], mask[rows])
+            return features
+        real = mask > 0
+        chosen = pixels[real][:, None]
+        encoded = np.empty((len(chosen), features.shape[2]), np.float32)
+        for start in range(0, len(chosen), FRAME_BATCH):
+            part = chosen[start : start + FRAME_BATCH]
+            encoded[start : start + len(part)] = self.encoders.vision(
+                part, np.ones((len(part), 1), np.float32)
+            )[:, 0]
+        features[real] = encoded
+        if not real.all():
+            features[~real] = self._padding_feature()
+        return features
+
+    def _padding_feature(self) -> NDArray[np.float32]:
+        with self._lock:
+            if self._padding is None:
+                size = self.model.sizes["image"]
+                blank = np.zeros((1, 1, size, size, 3), np.uint8)
+                self._padding = self.encoders.vision(blank, np.zeros((1, 1), np.float32))[0, 0]
+            return self._padding

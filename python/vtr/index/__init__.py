@@ -1,0 +1,21 @@
+"""The index store: which videos there are, their metadata, and their features on disk."""
+
+from vtr.index.records import ColumnSpec, FailedFile, VideoRecord
+from vtr.index.snapshot import Snapshot
+from vtr.index.store import IndexStore
+from vtr.index.verify import verify_index
+from vtr.index.where import Where, compile_where, parse_where
+from vtr.index.writer import Writer
+
+__all__ = [
+    "ColumnSpec",
+    "FailedFile",
+    "IndexStore",
+    "Snapshot",
+    "VideoRecord",
+    "Where",
+    "Writer",
+    "compile_where",
+    "parse_where",
+    "verify_index",
+]

@@ -1,0 +1,162 @@
+"""What the index store takes and gives: column declarations, videos and failed files, all checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from vtr.errors import UsageError
+
+INT64_MAX = (1 << 63) - 1
+METADATA_BYTES = 1 << 20  # of JSON text a video
+METADATA_DEPTH = 64  # SQLite's JSON functions refuse documents nested some hundred levels deep
+COLUMN_DTYPES = tuple(
+    np.dtype(name) for name in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")
+)  # what a segment file can hold
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """One array that every video has: its shape without the row axis, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        object.__setattr__(self, "shape", tuple(int(size) for size in shape))
+        object.__setattr__(self, "dtype", np.dtype(dtype))
+        if any(size < 1 for size in self.shape) or self.dtype not in COLUMN_DTYPES:
+            raise UsageError(
+                f"expected a column of positive sizes and a little-endian number type, got {shape} {dtype}"
+            )
+
+    @property
+    def row_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    def to_json(self) -> dict[str, Any]:
+        return {"shape": list(self.shape), "dtype": self.dtype.name}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ColumnSpec:
+        return cls(tuple(entry["shape"]), entry["dtype"])
+
+
+def checked_columns(columns: Mapping[str, ColumnSpec]) -> dict[str, ColumnSpec]:
+    """``columns``, if each has a plain name (segments keep dotted names for themselves)."""
+    for name in columns:
+        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}", name) or name.startswith("_"):
+            raise UsageError(f"{name!r} cannot name a column: use letters, digits and _")
+    if not columns:
+        raise UsageError("expected at least one column, got none")
+    return dict(columns)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One video of an index. ``id`` and ``added_at`` are given by the store and ignored on the way in."""
+
+    path: Path  # absolute
+    sha256: str  # of the file's bytes, hexadecimal
+    size: int  # bytes
+    mtime_ns: int
+    duration: float = 0.0  # seconds
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    codec: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0
+    added_at: float = 0.0  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """A file that could not be indexed, and how it looked then."""
+
+    path: Path
+    reason: str
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    failed_at: float = 0.0  # seconds since 1970
+
+
+def path_bytes(path: str | os.PathLike[str]) -> bytes:
+    """A path as Linux holds it: bytes, which need not be UTF-8.
+
+    Raises:
+        UsageError: the path is not absolute, and so would mean another file elsewhere.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str) or not os.path.isabs(text) or "\0" in text:
+        raise UsageError(f"expected an absolute path as str or Path, got {path!r}")
+    return os.fsencode(text)
+
+
+def path_of(data: bytes) -> Path:
+    return Path(os.fsdecode(data))
+
+
+def hash_bytes(sha256: str) -> bytes:
+    if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UsageError(f"expected a SHA-256 as 64 hexadecimal digits, got {sha256!r:.80}")
+    return bytes.fromhex(sha256)
+
+
+def whole(name: str, value: Any) -> int:
+    """``value`` as a number that SQLite's integers hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise UsageError(f"expected {name} as a whole number, got {value!r:.80}")
+    if not -INT64_MAX <= value <= INT64_MAX:
+        raise UsageError(f"expected {name} within 64 bits, got {value}")
+    return int(value)
+
+
+def real(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise UsageError(f"expected {name} as a finite number, got {value!r:.80}")
+    return float(value)
+
+
+def plain(text: str) -> str:
+    """``text`` with what UTF-8 cannot hold (odd bytes of file names, say) written as escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def metadata_json(metadata: Mapping[str, Any]) -> str:
+    """Metadata as JSON text.
+
+    Raises:
+        UsageError: not an object, not JSON (NaN, bytes, …), too deep or too large.
+    """
+    if not isinstance(metadata, Mapping):
+        raise UsageError(f"expected metadata as a mapping of fields, got {type(metadata).__name__}")
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
+        raise UsageError(f"expected metadata that JSON can hold: {error}") from None
+    if size > METADATA_BYTES:
+        raise UsageError(f"expected at most {METADATA_BYTES} bytes of metadata a video, got {size}")
+    if _depth(json.loads(text)) > METADATA_DEPTH:
+        raise UsageError(f"expected metadata nested at most {METADATA_DEPTH} levels deep")
+    return text
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

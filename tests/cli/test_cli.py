@@ -1,0 +1,186 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+from support import SMALL
+
+from vtr.cli import COMMANDS, main
+from vtr.cli.output import clock, printable, size_text
+from vtr.export.synthetic import random_checkpoint
+
+
+def vtr(*arguments, status=0):
+    """Run a command in this process; returns its standard output."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
+    return result.stdout if status in (0, 3) else result.output
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    torch.save(random_checkpoint("teachclip", **SMALL), folder / "best_model.bin")
+    vtr("export", folder / "best_model.bin", "-o", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def index(bundle, clips, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("index")
+    vtr("index", clips, "--model", bundle, "--index", directory)
+    return directory
+
+
+def test_every_command_has_help():
+    overview = vtr("--help")
+    for name, line in COMMANDS.items():
+        assert name in overview and line in " ".join(overview.split())
+        assert "Usage" in vtr(name, "--help")
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys, vtr\nfrom vtr.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'av', 'tokenizers', 'ftfy', 'PIL'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
+def test_search_prints_ranked_hits(index):
+    lines = vtr("search", "a", "red", "square", "--index", index, "-k", 3).splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["1", "2", "3"]
+    assert all("–" in line.split("\t")[3] for line in lines)
+    hits = json.loads(vtr("search", "a red square", "--index", index, "-k", 3, "--json"))
+    assert [os.path.basename(hit["path"]) for hit in hits] == [
+        os.path.basename(line.split("\t")[2]) for line in lines
+    ]
+    assert {"id", "path", "score", "moments", "duration", "metadata"} == set(hits[0])
+
+
+def test_search_by_video(index, clips):
+    hits = json.loads(vtr("search", "--video", clips / "clip3.mp4", "--index", index, "-k", 2, "--json"))
+    assert hits[0]["path"].endswith("clip3.mp4")
+
+
+def test_index_report_and_exit_status(bundle, clips, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(clips / "clip0.mp4", folder)
+    (folder / "bad.mp4").write_text("no video")
+    (tmp_path / "meta.json").write_text('{"clip0.mp4": {"camera": "front"}}')
+    arguments = ["index", folder, "--model", bundle, "--index", tmp_path / "i", "--json"]
+    report = json.loads(vtr(*arguments, "--metadata", tmp_path / "meta.json", status=3))
+    assert len(report["added"]) == 1 and "bad.mp4" in report["failed"][0]["path"]
+    again = json.loads(vtr(*arguments))
+    assert len(again["unchanged"]) == 1 and len(again["skipped"]) == 1
+    assert "1 failed" in vtr(*arguments[:-1], "--retry", status=3)
+    assert (
+        len(json.loads(vtr("search", "x", "--index", tmp_path / "i", "--where", "camera=front", "--json")))
+        == 1
+    )
+
+
+def test_remove_and_compact(bundle, clips, tmp_path):
+    folder = shutil.copytree(clips, tmp_path / "videos")
+    vtr("index", folder, "--model", bundle, "--index", tmp_path / "i")
+    assert "1 removed" in vtr("remove", folder / "clip0.mp4", "--index", tmp_path / "i")
+    (folder / "clip1.mp4").unlink()
+    assert "1 removed" in vtr("remove", "--missing", "--index", tmp_path / "i")
+    first = json.loads(vtr("search", "x", "--index", tmp_path / "i", "-k", 1, "--json"))[0]["id"]
+    assert "1 removed" in vtr("remove", "--id", first, "--index", tmp_path / "i")
+    facts = json.loads(vtr("info", tmp_path / "i", "--json"))
+    assert facts["videos"] == 5 and facts["dead_rows"] == 3
+    assert "compacted" in vtr("remove", "--compact", "--index", tmp_path / "i")
+    assert json.loads(vtr("info", tmp_path / "i", "--json"))["dead_rows"] == 0
+    assert json.loads(vtr("remove", folder, "--index", tmp_path / "i", "--json"))["removed"] == 5
+
+
+def test_info_tells_what_matters(bundle, index):
+    text = vtr("info", bundle)
+    assert "TeachCLIP" in text and "12 frames" in text and "parity" in text
+    assert json.loads(vtr("info", bundle, "--json"))["format"] == "vtr-bundle"
+    text = vtr("info", index)
+    assert "8, 0.01 hours" in text and "TeachCLIP" in text
+
+
+def test_verify_finds_a_flipped_byte(bundle, index, tmp_path):
+    assert "sound" in vtr("verify", bundle) and "sound" in vtr("verify", index)
+    broken = shutil.copytree(index, tmp_path / "index")
+    segment = next((broken / "segments").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert segment.name in vtr("verify", broken, status=1)
+    broken = shutil.copytree(bundle, tmp_path / "bundle")
+    data = bytearray((broken / "text.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (broken / "text.onnx").write_bytes(data)
+    assert "text.onnx" in vtr("verify", broken, status=1)
+    assert json.loads(vtr("verify", broken, "--json", status=1))["sound"] is False
+    assert "text.onnx" in vtr("search", "x", "--index", index, "--model", broken, status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["search", "x", "--index", "nowhere"], 2, "vtr index"),
+        (["search", "--index", "nowhere"], 2, "TEXT or --video"),
+        (["index", "x.mp4", "--index", "new"], 1, "nowhere"),
+        (["index", "x.mp4", "--index", "new", "--model", "nowhere"], 1, "nowhere"),
+        (["info", "nowhere"], 2, "does not exist"),
+        (["verify", "."], 2, "manifest.json"),
+        (["remove", "--index", "nowhere"], 2, "nothing to do"),
+        (["remove", "x", "--index", "nowhere"], 1, "nowhere"),
+        (["export", "nowhere.bin", "-o", "out"], 1, "nowhere.bin"),
+        (["index", "x", "--index", "new", "--metadata", "nowhere.json"], 2, "nowhere.json"),
+        (["serve", "--index", "nowhere", "--port", "70000"], 2, "port"),
+    ],
+)
+def test_mistakes_get_one_clear_line(arguments, status, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if arguments[:2] == ["index", "x.mp4"] and "--model" not in arguments:
+        message = "new"
+    output = vtr(*arguments, status=status)
+    assert message in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell):
+    assert "_VTR_COMPLETE" in vtr("completion", shell)
+
+
+def test_completion_completes(tmp_path):
+    environment = {**os.environ, "_VTR_COMPLETE": "bash_complete", "COMP_WORDS": "vtr se", "COMP_CWORD": "1"}
+    output = subprocess.run(
+        [sys.executable, "-c", "from vtr.cli import main; main(prog_name='vtr')"],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert output.split() == ["plain,search", "plain,serve"]
+
+
+def test_demo_runs_whole(tmp_path):
+    output = vtr("demo", "--folder", tmp_path / "demo")
+    assert "12 clips" in output and "random weights" in output
+    assert output.count(".mp4") >= 15 and "ms" in output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (61.25, "1:01.2"), (3723.4, "1:02:03.4")]
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_small_helpers():
+    assert size_text(0) == "0 B" and size_text(1536) == "1.5 KiB" and size_text(5 << 40) == "5120.0 GiB"
+    assert printable("a\nb\x1b[31m\udce9") == "a\\nb\\x1b[31m\\xe9"

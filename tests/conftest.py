@@ -1,0 +1,47 @@
+"""Fixtures shared by all folders: small exported models, small video files, the shared clips."""
+
+import os
+from pathlib import Path
+
+import pytest
+from support import MODELS, SMALL, write_video
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """``models(name)`` → (reference model, path of its bundle); each is exported once a session."""
+    from vtr.export import export_model
+    from vtr.export.models import build_model
+    from vtr.export.synthetic import random_checkpoint
+
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            reference = build_model(random_checkpoint(**{**SMALL, **MODELS[name]}))
+            path = tmp_path_factory.mktemp("bundles") / name
+            export_model(reference, path, name=name, trained=False)
+            made[name] = reference, path
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def shared_clips():
+    """The folder of real clips, or a skip that names it."""
+    folder = Path(os.environ.get("VTR_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
+    if not folder.is_dir():
+        pytest.skip("no shared clips")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """A folder of eight small videos of 1 to 15 seconds: shorter and longer than 12 frames."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed, seconds in enumerate([1, 2, 3, 4, 5, 8, 13, 15]):
+        write_video(folder / f"clip{seed}.mp4", seconds, seed=seed)
+    return folder

@@ -1,0 +1,181 @@
+"""Indexing real files: what is added, skipped, refused and found again."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import write_video
+
+import vtr
+from vtr.index import verify_index
+
+
+@pytest.fixture(scope="module")
+def engine(models):
+    return vtr.Engine(models("clip4clip-meanP")[1], precision="fp32")
+
+
+@pytest.fixture
+def folder(clips, tmp_path):
+    """Three of the clips, in a folder of the test's own."""
+    target = tmp_path / "videos"
+    target.mkdir()
+    for number in (0, 3, 6):
+        shutil.copy(clips / f"clip{number}.mp4", target)
+    return target
+
+
+def names(paths) -> list[str]:
+    return sorted(Path(path).name for path in paths)
+
+
+def test_a_folder_becomes_rows_that_equal_encoding_by_hand(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    report = indexed.index(folder)
+    assert names(report.added) == ["clip0.mp4", "clip3.mp4", "clip6.mp4"]
+    assert not report.failed and not report.unchanged
+    snapshot = indexed.bank().snapshot
+    for record in snapshot.records():
+        clip = vtr.decode.read_clip(record.path, engine.model.sampling)
+        expected = engine.scorer.rows(engine.encode_clips([clip]))
+        position = snapshot.positions([record.id])
+        for name in engine.scorer.columns:
+            stored = snapshot.gather(name, position)
+            np.testing.assert_allclose(stored, expected[name], atol=2e-3, err_msg=name)  # features are fp16
+        times = snapshot.gather("timestamps", position)[0, : len(clip.timestamps)]
+        np.testing.assert_allclose(times, clip.timestamps, atol=1e-4)
+    assert verify_index(tmp_path / "index") == []
+
+
+def test_indexing_again_decodes_nothing(engine, folder, tmp_path, monkeypatch):
+    indexed = engine.with_index(tmp_path / "index")
+    indexed.index(folder)
+    monkeypatch.setattr("vtr.features.FeatureEncoder.clips", lambda *_: pytest.fail("encoded again"))
+    os.utime(folder / "clip0.mp4")  # touched, same content
+    report = indexed.index(folder)
+    assert names(report.unchanged) == ["clip0.mp4", "clip3.mp4", "clip6.mp4"] and not report.added
+
+
+def test_changed_content_replaces_the_row(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    indexed.index(folder)
+    before = {record.path: record.id for record in indexed.bank().snapshot.records()}
+    write_video(folder / "clip0.mp4", 2, seed=99)
+    report = indexed.index(folder)
+    assert names(report.added) == ["clip0.mp4"] and len(report.unchanged) == 2
+    after = {record.path: record.id for record in indexed.bank().snapshot.records()}
+    assert before.keys() == after.keys()
+
+
+def test_copies_share_one_encoding(engine, folder, tmp_path, monkeypatch):
+    shutil.copy(folder / "clip0.mp4", folder / "copy.mp4")
+    encoded = []
+    whole = engine._features.clips
+    monkeypatch.setattr(engine._features, "clips", lambda clips: encoded.extend(clips) or whole(clips))
+    indexed = engine.with_index(tmp_path / "index")
+    report = indexed.index(folder)
+    assert len(report.added) == 4 and len(encoded) == 3
+    shutil.copy(folder / "clip3.mp4", folder / "later.mp4")
+    assert names(indexed.index(folder).added) == ["later.mp4"] and len(encoded) == 3
+    hits = indexed.search(folder / "copy.mp4", k=2)
+    assert names(hit.path for hit in hits) == ["clip0.mp4", "copy.mp4"]
+
+
+def test_bad_files_are_reported_once_and_stop_nothing(engine, folder, tmp_path):
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "empty.mp4").touch()
+    data = (folder / "clip3.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[:200])
+    missing = tmp_path / "gone.mp4"
+    indexed = engine.with_index(tmp_path / "index")
+    report = indexed.index([folder, missing])
+    assert len(report.added) == 3
+    assert names(item.path for item in report.failed) == ["cut.mp4", "empty.mp4", "gone.mp4", "text.mp4"]
+    assert all(item.reason and "\n" not in item.reason for item in report.failed)
+
+    again = indexed.index([folder, missing])
+    assert names(item.path for item in again.skipped) == ["cut.mp4", "empty.mp4", "text.mp4"]
+    assert names(item.path for item in again.failed) == ["gone.mp4"]
+    retried = indexed.index(folder, retry=True)
+    assert names(item.path for item in retried.failed) == ["cut.mp4", "empty.mp4", "text.mp4"]
+
+    write_video(folder / "text.mp4", 1, seed=5)  # mended
+    assert names(indexed.index(folder).added) == ["text.mp4"]
+    assert names(failure.path for failure in indexed.store().failures()) == ["cut.mp4", "empty.mp4"]
+
+
+def test_copies_of_a_bad_file_all_fail(engine, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text("no video either")
+    report = engine.with_index(tmp_path / "index").index([tmp_path / "a.mp4", tmp_path / "b.mp4"])
+    assert names(item.path for item in report.failed) == ["a.mp4", "b.mp4"]
+
+
+def test_metadata_is_stored_and_updated(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    indexed.index(
+        folder, metadata={"clip0.mp4": {"camera": "front"}, str(folder / "clip3.mp4"): {"camera": "back"}}
+    )
+    assert [h.metadata["camera"] for h in indexed.search("x", where={"camera": "front"})] == ["front"]
+    report = indexed.index(folder, metadata={"clip0.mp4": {"camera": "side"}})
+    assert len(report.unchanged) == 3
+    assert names(h.path for h in indexed.search("x", where="camera=side")) == ["clip0.mp4"]
+    assert names(h.path for h in indexed.search("x", where="camera=back")) == ["clip3.mp4"]
+
+
+def test_interrupting_keeps_what_is_encoded(engine, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("vtr.indexing.ENCODE_CLIPS", 1)
+
+    def stop_at_three(done, total, name, outcome):
+        pass
+
+    indexed = engine.with_index(tmp_path / "index")
+    whole, calls = engine._features.clips, []
+
+    def third_is_interrupted(given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(given)
+
+    monkeypatch.setattr(engine._features, "clips", third_is_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        indexed.index(clips, progress=stop_at_three)
+    monkeypatch.setattr(engine._features, "clips", whole)
+    assert len(indexed.bank()) == 2
+    report = indexed.index(clips)
+    assert (len(report.unchanged), len(report.added)) == (2, 6)
+
+
+def test_progress_counts_every_file(engine, folder, tmp_path):
+    (folder / "bad.mp4").write_text("no video")
+    steps = []
+    engine.with_index(tmp_path / "index").index(folder, progress=lambda **step: steps.append(step))
+    assert [step["done"] for step in steps] == [1, 2, 3, 4] and {step["total"] for step in steps} == {4}
+    assert sorted(step["outcome"] for step in steps) == ["added", "added", "added", "failed"]
+
+
+def test_names_that_are_not_text(engine, folder, tmp_path):
+    odd = os.path.join(os.fsencode(folder), b"caf\xe9 \n'\".mp4")
+    shutil.copy(os.fsencode(folder / "clip0.mp4"), odd)
+    indexed = engine.with_index(tmp_path / "index")
+    assert len(indexed.index(folder).added) == 4
+    assert odd in {os.fsencode(hit.path) for hit in indexed.search("x")}
+    assert indexed.remove(Path(os.fsdecode(odd))) == 1
+    assert len(indexed.bank()) == 3
+
+
+def test_another_models_index_is_refused(engine, folder, models, tmp_path):
+    engine.with_index(tmp_path / "index").index(folder)
+    with pytest.raises(vtr.IndexStoreError, match="was made with"):
+        vtr.Engine(models("tcmgc")[1], tmp_path / "index")
+    assert vtr.Engine(None, tmp_path / "index").model.fingerprint == engine.model.fingerprint
+
+
+def test_no_index_yet(engine, tmp_path):
+    with pytest.raises(vtr.IndexStoreError, match="vtr index"):
+        engine.with_index(tmp_path / "index").search("x")
+    with pytest.raises(vtr.UsageError, match="index="):
+        engine.search("x")

@@ -1,0 +1,452 @@
+"""Checkpoints of every layout are read, and whatever is not one is refused in one clear line."""
+
+import collections
+import contextlib
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import types
+import zipfile
+from argparse import Namespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
+
+from vtr.errors import BackendError, CheckpointError  # noqa: E402
+from vtr.export import checkpoint  # noqa: E402
+from vtr.export.checkpoint import load_checkpoint  # noqa: E402
+from vtr.export.models import build_model  # noqa: E402
+from vtr.export.options import ExportOptions  # noqa: E402
+from vtr.export.synthetic import random_checkpoint, random_clip, write_huggingface  # noqa: E402
+
+TINY = {"vocab": 97, "layers": 1, "image": 32, "context": 32}
+SCALARS = ("input_resolution", "context_length", "vocab_size")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return random_clip(**TINY)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return random_checkpoint(sim_header="seqTransf", temporal_layers=1, **TINY)
+
+
+def same(loaded, wanted):
+    assert loaded.keys() == wanted.keys()
+    for key, value in loaded.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[key].float(), rtol=0, atol=0)
+
+
+def canonical_clip(clip):
+    return {f"clip.{key}": value for key, value in clip.items() if key not in SCALARS}
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: collections.OrderedDict(s),
+        lambda s: {"model_state_dict": s, "epoch": 3, "optimizer": {"state": {}, "lr": 1e-4}},
+        lambda s: {"state_dict": {f"module.{key}": value for key, value in s.items()}, "loss": 0.5},
+        lambda s: {"model": {"module": s}},
+        lambda s: {f"module._orig_mod.{key}": value for key, value in s.items()},
+        lambda s: {key: torch.nn.Parameter(value) for key, value in s.items()},
+    ],
+    ids=["plain", "ordered", "model_state_dict", "state_dict", "nested", "prefixed", "parameters"],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_torch_files(tmp_path, state, wrap, zipped):
+    path = tmp_path / "pytorch_model.bin.4"
+    torch.save(wrap(state), path, _use_new_zipfile_serialization=zipped)
+    same(load_checkpoint(path), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_other_precisions_are_lifted(tmp_path, state, dtype, name):
+    lowered = {key: value.to(dtype) for key, value in state.items()}
+    save = safetensors.save_file if name.endswith("safetensors") else torch.save
+    save(lowered, tmp_path / name)
+    loaded = load_checkpoint(tmp_path / name)
+    same(loaded, lowered)
+    assert build_model(loaded).sim_header == "seqTransf"
+
+
+def test_openai_layout(tmp_path, clip):
+    torch.save(clip, tmp_path / "clip.pt")
+    loaded = load_checkpoint(str(tmp_path / "clip.pt"))
+    same(loaded, canonical_clip(clip))
+    model = build_model(loaded)
+    assert (model.family, model.sim_header, model.scoring, model.notes) == (
+        "clip4clip",
+        "meanP",
+        "holistic",
+        [],
+    )
+
+
+def test_openai_layout_without_its_scalars_says_what_it_assumed(clip):
+    model = build_model({key: value for key, value in clip.items() if key not in SCALARS})
+    assert len(model.notes) == 1 and "--activation gelu" in model.notes[0]
+
+
+@pytest.mark.parametrize("form", ["file", "directory", "shards", "bin"])
+def test_huggingface_layout(tmp_path, clip, form):
+    folder = write_huggingface(clip, tmp_path, hidden_act="gelu", shards=3 if form == "shards" else 1)
+    if form == "bin":
+        torch.save(safetensors.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    loaded = load_checkpoint(folder / "model.safetensors" if form == "file" else folder)
+    same(loaded, canonical_clip(clip))
+    assert (loaded.facts.layout, loaded.facts.activation, loaded.facts.vision_heads) == (
+        "huggingface",
+        "gelu",
+        1,
+    )
+
+
+def test_huggingface_file_alone_needs_the_activation(tmp_path, clip):
+    write_huggingface(clip, tmp_path)
+    (tmp_path / "config.json").unlink()
+    loaded = load_checkpoint(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="--activation gelu"):
+        build_model(loaded)
+    assert build_model(loaded, ExportOptions(activation="gelu")).family == "clip4clip"
+
+
+def test_huggingface_defaults_and_pixels(tmp_path, clip):
+    """Old configurations leave out defaults, override them under a second name, and keep pixels elsewhere."""
+    folder = write_huggingface(clip, tmp_path)
+    config = {
+        "model_type": "clip",
+        "text_config": {"num_hidden_layers": 1, "num_attention_heads": 4},
+        "text_config_dict": {"num_attention_heads": 2},
+        "vision_config": {"num_hidden_layers": 1, "num_attention_heads": 4},
+        "vision_config_dict": None,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    pixels = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.5, 1], "resample": 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+    facts = load_checkpoint(folder).facts
+    assert (facts.activation, facts.vision_heads, facts.text_heads) == ("quick_gelu", 4, 2)
+    model = build_model(load_checkpoint(folder))
+    assert model.preprocessing["mean"] == [0.5, 0.4, 0.3] and model.preprocessing["std"] == [0.5, 0.5, 1.0]
+    assert model.clip.visual.mean.tolist() == pytest.approx([0.5, 0.4, 0.3])
+    assert model.clip.transformer.resblocks[0].attn.heads == 2
+
+
+def open_clip_directory(folder, clip, config=None, **settings):
+    tower = {"width": 64, "layers": 1, **settings.pop("vision", {})}
+    text = {"width": 64, "layers": 1, "heads": 1, **settings.pop("text", {})}
+    model = {"embed_dim": 64, "vision_cfg": tower, "text_cfg": text, **settings}
+    (folder / "open_clip_config.json").write_text(json.dumps(config or {"model_cfg": model}))
+    bare = {key: value for key, value in clip.items() if key not in SCALARS}
+    safetensors.save_file(bare, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_open_clip_directory(tmp_path, clip, quick):
+    folder = open_clip_directory(tmp_path, clip, quick_gelu=quick, vision={"head_width": 16})
+    for source in (folder, folder / "open_clip_model.safetensors"):
+        loaded = load_checkpoint(source)
+        same(loaded, canonical_clip(clip))
+        assert loaded.facts.activation == ("quick_gelu" if quick else "gelu")
+        assert (loaded.facts.vision_heads, loaded.facts.text_heads) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        ({"vision": {"timm_model_name": "vit_base"}}, "timm_model_name = 'vit_base'"),
+        ({"vision": {"attentional_pool": True}}, "attentional_pool = True"),
+        ({"vision": {"layers": [3, 4, 6, 3]}}, "ResNet"),
+        ({"vision": {"norm_kwargs": {"eps": 1e-6}}}, "norm_kwargs"),
+        ({"text": {"pool_type": "last"}}, "pool_type = 'last'"),
+        ({"text": {"hf_tokenizer_name": "bert"}}, "hf_tokenizer_name = 'bert'"),
+        ({"init_logit_bias": -10}, "init_logit_bias = -10"),
+        ({"vision": {"width": "64"}}, "positive integer for width, got '64'"),
+        ({"vision": {"layers": 7}}, "has 1 layers, its configuration says 7"),
+    ],
+)
+def test_open_clip_architectures_that_are_not_clip(tmp_path, clip, settings, named):
+    with pytest.raises(CheckpointError) as error:
+        build_model(load_checkpoint(open_clip_directory(tmp_path, clip, **settings)))
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize("projection", ["text_projection", "text.text_projection.weight"])
+def test_open_clip_training_checkpoint(tmp_path, clip, projection):
+    """Saved by open_clip's trainer: wrapped, prefixed, perhaps with the text tower under ``text.``."""
+    text = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+    prefix = projection.rpartition("text_projection")[0]
+    bare = {
+        f"{prefix if key.startswith(text) else ''}{key}": value
+        for key, value in clip.items()
+        if key not in SCALARS
+    }
+    if prefix:
+        bare[projection] = bare.pop("text.text_projection").T.contiguous()
+    bare = {f"module.{key}": value for key, value in bare.items()}
+    bare["module.attn_mask" if not prefix else "module.text.attn_mask"] = torch.zeros(32, 32)
+    torch.save({"epoch": 3, "name": "run", "state_dict": bare}, tmp_path / "epoch_3.pt")
+    loaded = load_checkpoint(tmp_path / "epoch_3.pt")
+    same(loaded, canonical_clip(clip))
+    with pytest.raises(CheckpointError, match="--activation gelu"):
+        build_model(loaded)
+
+
+def test_wide_towers_of_unknown_origin_need_their_heads():
+    wide = random_clip(vision_width=1280, **TINY)
+    with pytest.raises(CheckpointError, match=r"vision tower of width 1280.*--vision-heads"):
+        build_model(wide)
+    model = build_model(wide, ExportOptions(vision_heads=16))
+    assert model.clip.visual.transformer.resblocks[0].attn.heads == 16
+
+
+# --- hf:// ----------------------------------------------------------------------------------------
+
+
+def fake_hub(monkeypatch, folder, calls):
+    def snapshot_download(name, revision=None, allow_patterns=None):
+        calls.append((name, revision, tuple(allow_patterns)))
+        return str(folder)
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.snapshot_download = snapshot_download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+
+
+def test_hub_names(tmp_path, monkeypatch, clip):
+    calls = []
+    fake_hub(monkeypatch, write_huggingface(clip, tmp_path), calls)
+    same(load_checkpoint("hf://openai/clip-vit-base-patch32@main"), canonical_clip(clip))
+    ((name, revision, patterns),) = calls
+    assert (name, revision) == ("openai/clip-vit-base-patch32", "main")
+    assert not any(pattern.endswith((".bin", ".py", "*", ".pt")) for pattern in patterns)
+
+
+def test_hub_falls_back_to_open_clip_files(tmp_path, monkeypatch, clip):
+    calls = []
+    fake_hub(monkeypatch, open_clip_directory(tmp_path, clip), calls)
+    assert load_checkpoint("hf://org/name").facts.layout == "open_clip"
+    assert len(calls) == 2 and "open_clip_model.safetensors" in calls[1][2]
+
+
+@pytest.mark.parametrize("name", ["hf://", "hf:org/name", "hf://name", "hf://org/name/more", "hf://../.."])
+def test_hub_names_that_are_none(monkeypatch, name):
+    fake_hub(monkeypatch, "/nowhere", [])
+    with pytest.raises(CheckpointError):
+        load_checkpoint(name)
+
+
+def test_hub_package_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(BackendError, match="pip install"):
+        load_checkpoint("hf://org/name")
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def refused(path, *words):
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(path)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def write(tmp_path, data, name="model.bin"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+class Scripted(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_archives_name_the_conversion(tmp_path):
+    torch.jit.script(Scripted()).save(str(tmp_path / "ViT-B-32.pt"))
+    refused(tmp_path / "ViT-B-32.pt", "TorchScript", "torch.jit.load", "state_dict()")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_never_runs(tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.zeros(1), "b": Evil()}, "evil.pt", _use_new_zipfile_serialization=zipped)
+    refused(tmp_path / "evil.pt", "system")
+    refused(write(tmp_path, pickle.dumps(Evil())))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (
+            {"args": Namespace(lr=1), "state_dict": {}},
+            ["argparse.Namespace", "torch.save(model.state_dict()"],
+        ),
+        ([torch.zeros(1)], ["expected a dict of tensors, got list"]),
+        ({}, ["got nothing"]),
+        ({"clip.a": torch.zeros(1), "note": "x"}, ["'note': str"]),
+        ({1: torch.zeros(1)}, ["1: Tensor"]),
+        ({"model": {"model": {"model": {"model": {"clip.a": torch.zeros(1)}}}}}, ["'model': dict"]),
+        ({"clip.a": bytearray(8)}, ["bytearray"]),
+        ({"clip.a": torch.zeros(2, dtype=torch.complex64)}, ["clip.a", "torch.complex64"]),
+        ({"clip.a": torch.zeros(1).expand(1 << 40)}, ["forged sizes"]),
+        ({"clip.a": torch.eye(2).to_sparse()}, ["_rebuild_sparse_tensor"]),
+        ({"bert.embeddings.weight": torch.zeros(2)}, ["no CLIP towers found", "bert.embeddings.weight"]),
+    ],
+)
+def test_contents_that_are_not_a_checkpoint(tmp_path, value, words):
+    refused(write(tmp_path, saved(value)), *words)
+
+
+def test_files_that_are_damaged(tmp_path, state):
+    whole = saved(state)
+    refused(write(tmp_path, b""), "torch.load", "EOFError")
+    refused(write(tmp_path, b"PK\x03\x04"), "damaged or truncated")
+    for length in (1, 1000, len(whole) // 2, len(whole) - 1):
+        refused(write(tmp_path, whole[:length]))
+    refused(write(tmp_path, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"))
+    refused(write(tmp_path, b"version https://git-lfs.github.com/spec/v1\n", "a.safetensors"), "Git LFS")
+    refused(tmp_path / "absent.pt", "no such file")
+    refused(tmp_path, "config.json")
+
+
+def test_random_bytes_never_escape(tmp_path, state):
+    """Flipped bytes either give a checkpoint or a CheckpointError, nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    for name, whole in (("a.bin", saved(state)), ("a.safetensors", safetensors.save(state))):
+        for _ in range(60):
+            damaged = bytearray(whole)
+            for at in torch.randint(0, min(len(whole), 4000), (3,), generator=generator).tolist():
+                damaged[at] ^= 1 << int(torch.randint(0, 8, (1,), generator=generator))
+            with contextlib.suppress(CheckpointError):
+                load_checkpoint(write(tmp_path, bytes(damaged), name))
+
+
+def repacked(data, compression=zipfile.ZIP_STORED, skip=(), extra=()):
+    """A torch archive with other compression, entries left out or added."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", compression) as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(skip or ("\0",)):
+                new.writestr(entry.filename, old.read(entry))
+        for name, content in extra:
+            new.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_archives_that_unpack_to_more_than_they_are(tmp_path):
+    bomb = saved({"clip.a": torch.zeros(1 << 20)})
+    refused(write(tmp_path, repacked(bomb, zipfile.ZIP_DEFLATED)), "compressed or overlapping")
+    refused(write(tmp_path, repacked(bomb, skip=("data.pkl",))), "expected one data.pkl")
+    huge = [("archive/data.pkl", b"0" * (checkpoint.MAX_PICKLE + 1))]
+    refused(write(tmp_path, repacked(bomb, skip=("data.pkl",), extra=huge)), "data.pkl of at most")
+
+
+def test_safetensors_headers(tmp_path):
+    small = safetensors.save({"clip.a": torch.zeros(4)})
+    (length,) = struct.unpack("<Q", small[:8])
+    header = json.loads(small[8 : 8 + length])
+
+    def with_header(text):
+        return write(tmp_path, struct.pack("<Q", len(text)) + text + small[8 + length :], "a.safetensors")
+
+    refused(write(tmp_path, struct.pack("<Q", 1 << 62) + small[8:], "a.safetensors"), "at most 1048576")
+    padded = json.dumps(header).encode() + b" " * checkpoint.MAX_HEADER
+    refused(with_header(padded), f"header of {len(padded)} bytes")
+    header["clip.a"]["shape"] = [1 << 62, 4]
+    refused(with_header(json.dumps(header).encode()), "not a sound safetensors file")
+    header["clip.a"]["shape"], header["clip.a"]["data_offsets"] = [4], [0, 1 << 40]
+    refused(with_header(json.dumps(header).encode()), "not a sound safetensors file")
+    refused(with_header(b"[" * 5000), "not a sound safetensors file")
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "model.bin", 3, ".."]
+)
+def test_shards_stay_in_their_directory(tmp_path, clip, name):
+    folder = write_huggingface(clip, tmp_path, shards=2)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"]["logit_scale"] = name
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, "not the plain name")
+
+
+def test_shards_must_be_whole(tmp_path, clip):
+    folder = write_huggingface(clip, tmp_path, shards=2)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    first = sorted(index["weight_map"])[0]
+    del index["weight_map"][first]
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, "does not hold what the index says", first)
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    refused(folder, "model-00001-of-00002.safetensors is missing")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"model_type": "siglip"}, "expected model_type 'clip', got 'siglip'"),
+        ({"text_config": {"hidden_act": "gelu"}}, "one hidden_act"),
+        ({"text_config": {"hidden_act": "relu"}, "vision_config": {"hidden_act": "relu"}}, "got ['relu']"),
+        ({"vision_config": {"layer_norm_eps": 1e-6}}, "layer_norm_eps is 1e-06"),
+        ({"vision_config": {"num_attention_heads": 0}}, "positive integer for num_attention_heads, got 0"),
+        ({"vision_config": {"num_attention_heads": 7}}, "width 64 cannot be split into 7"),
+        ({"vision_config": [1]}, "expected an object for vision_config"),
+        ({"text_config": {"num_hidden_layers": 9}}, "text tower has 1 layers, its configuration says 9"),
+    ],
+)
+def test_huggingface_configurations_that_are_not_clip(tmp_path, clip, change, words):
+    folder = write_huggingface(clip, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in change.items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError) as error:
+        build_model(load_checkpoint(folder))
+    assert words in str(error.value)
+
+
+def test_half_a_huggingface_attention_is_refused(tmp_path, clip):
+    folder = write_huggingface(clip, tmp_path)
+    tensors = safetensors.load_file(folder / "model.safetensors")
+    del tensors["text_model.encoder.layers.0.self_attn.k_proj.bias"]
+    safetensors.save_file(tensors, folder / "model.safetensors")
+    refused(folder, "clip.transformer.resblocks.0.attn.in_proj_bias", "got only q, v")
+
+
+def test_an_old_torch_is_refused(tmp_path, monkeypatch, state):
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    path = write(tmp_path, saved(state))
+    with pytest.raises(BackendError, match=r"torch >= 2\.10, got 2\.5\.1"):
+        load_checkpoint(path)

@@ -1,0 +1,99 @@
+"""The HTTP service: a real server on a free port, asked by a real client."""
+
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+import uvicorn
+
+import vtr
+from vtr.service import make_app
+
+
+@pytest.fixture(scope="module")
+def engine(models, clips, tmp_path_factory):
+    engine = vtr.Engine(models("clip4clip-meanP")[1], tmp_path_factory.mktemp("index"))
+    engine.index(clips, metadata={"clip3.mp4": {"tag": "x"}})
+    return engine
+
+
+@pytest.fixture(scope="module")
+def client(engine):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(make_app(engine), host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        yield client
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_search_gives_the_engines_hits(client, engine):
+    expected = [hit.as_json() for hit in engine.search("two dogs", k=3)]
+    posted = client.post("/v1/search", json={"text": "two dogs", "k": 3}).json()
+    assert posted["hits"] == expected and posted["milliseconds"] > 0
+    assert client.get("/v1/search", params={"text": "two dogs", "k": 3}).json()["hits"] == expected
+
+
+def test_many_texts_and_conditions(client):
+    found = client.post("/v1/search", json={"text": ["a", "b"], "k": 8, "where": {"tag": "x"}}).json()
+    assert [[hit["path"].endswith("clip3.mp4") for hit in hits] for hits in found["results"]] == [
+        [True],
+        [True],
+    ]
+    assert len(client.get("/v1/search", params={"text": "a", "where": "tag=x"}).json()["hits"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "JSON"),
+        (b"[1]", 400, "object"),
+        (b"[" * 100_000, 400, "JSON"),
+        (b'{"text": 5}', 400, "text"),
+        (b'{"text": []}', 400, "text"),
+        (b'{"text": "a", "k": 0}', 400, "k"),
+        (b'{"text": "a", "k": 100000}', 400, "k"),
+        (b'{"text": "a", "candidates": -1}', 400, "candidates"),
+        (b'{"text": "a", "candidates": true}', 400, "candidates"),
+        (b'{"text": "a", "where": {"x": {"~": 1}}}', 400, "x"),
+        (b'{"text": "a", "where": 5}', 400, ""),
+        (b'{"text": "a", "limit": 5}', 400, "limit"),
+        (b'{"text": "' + b"a" * (2 << 20) + b'"}', 413, "bytes"),
+        (b'{"text": "' + b"word " * 50_000 + b'"}', 200, ""),
+        ('{"text": "\\ud800 \\u0000 é"}'.encode(), 200, ""),
+    ],
+)
+def test_odd_requests_get_one_clear_line(client, body, status, message):
+    reply = client.post("/v1/search", content=body)
+    assert reply.status_code == status, reply.text
+    if status != 200:
+        assert message in reply.json()["error"] and "\n" not in reply.json()["error"]
+
+
+def test_a_video_is_served_in_ranges(client, engine, clips):
+    hit = engine.search("x", k=1)[0]
+    data = hit.path.read_bytes()
+    whole = client.get(f"/v1/videos/{hit.id}/file")
+    assert whole.content == data and whole.headers["content-type"] == "video/mp4"
+    part = client.get(f"/v1/videos/{hit.id}/file", headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206 and part.content == data[10:20]
+    assert client.get("/v1/videos/999999/file").status_code == 404
+    assert client.get("/v1/videos/..%2F..%2Fetc/file").status_code == 404
+
+
+def test_page_info_and_health(client):
+    page = client.get("/")
+    assert page.status_code == 200 and "/v1/search" in page.text
+    info = client.get("/v1/info").json()
+    assert info["videos"] == 8 and info["family"] == "clip4clip" and info["trained"] is False
+    assert client.get("/healthz").json() == {"status": "ok", "videos": 8}
