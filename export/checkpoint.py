@@ -164,7 +164,8 @@ def _read_torch(path: Path) -> Any:
     if zipped:
         _check_archive(path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # advice to load it unsafely
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on pickle protocols, of no use to a reader
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in many ways
         raise CheckpointError(

@@ -57,6 +57,9 @@ def canonical(tensors: Mapping[str, Tensor], facts: Facts | None = None) -> Chec
         tensors = from_huggingface(tensors)
     elif layout != "clip4clip":
         tensors = from_bare(tensors)
+    for key, value in tensors.items():  # integers would be quantised weights, whose scales are elsewhere
+        if not value.is_floating_point() and key.removeprefix("clip.") not in OPENAI_SCALARS:
+            raise CheckpointError(f"{key}: expected floating-point numbers, got {value.dtype}")
     return Checkpoint({key: value.to(torch.float32) for key, value in tensors.items()}, facts)
 
 
@@ -146,7 +149,10 @@ def from_huggingface(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, parts in qkv.items():
         if len(parts) < 3:
             raise CheckpointError(
-                f"{key}: expected the q, k and v projections, got only {', '.join(sorted(parts))}"
+                f"{key}: expected q, k and v projections, got only {', '.join(sorted(parts))}"
             )
+        shapes = {name: list(part.shape) for name, part in sorted(parts.items())}
+        if not all(shapes["q"] == shape != [] for shape in shapes.values()):
+            raise CheckpointError(f"{key}: expected q, k and v projections of one shape, got {shapes}")
         result[key] = torch.cat([parts[name] for name in "qkv"])
     return result

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from vtr import __version__
 from vtr.errors import CheckpointError
+from vtr.export.vision_graph import VisionGraph
 
 if TYPE_CHECKING:
     import onnx
 
-    from .models import ReferenceModel
+    from vtr.export.models import ReferenceModel
 
 OPSET = 18  # LayerNormalization is one operator since 17; every runtime that is used knows 18
 MAX_BYTES = (1 << 31) - (1 << 20)  # of a protocol buffer, with room for the graph itself
@@ -49,15 +50,6 @@ class _Text(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         return self.clip.text(ids)
-
-
-class _Vision(nn.Module):
-    def __init__(self, model: ReferenceModel):
-        super().__init__()
-        self.visual = model.clip.visual
-
-    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        return self.visual(frames, mask)
 
 
 class _Temporal(nn.Module):
@@ -94,13 +86,14 @@ def graphs(model: ReferenceModel) -> Iterator[Graph]:
     )
     yield Graph(
         "vision.onnx",
-        _Vision(model),
+        VisionGraph(model.clip.visual),
         {"frames": torch.zeros(2, 3, side, side, 3, dtype=torch.uint8), "mask": torch.ones(2, 3)},
         {"frames": {0: "batch", 1: "frames"}, "mask": {0: "batch", 1: "frames"}},
         ["features"],
         "RGB frames to frame features, un-normalised. A frame with mask 0 counts as zero after normalising.",
     )
-    outputs = list(model.temporal(features, mask))
+    with torch.no_grad():
+        outputs = list(model.temporal(features, mask))
     yield Graph(
         "temporal.onnx",
         _Temporal(model, outputs),

@@ -37,7 +37,12 @@ class MeanP(nn.Module):
 
 
 class SeqTransf(nn.Module):
-    """``seqTransf``: y = blocks(x + positions), padded keys masked; output y + x."""
+    """``seqTransf``: y = blocks(x + positions), padded keys masked; output y + x.
+
+    Every head of a video gets that video's mask. The published code lays the masks out by head and its
+    attention reads them by video, so within a batch of videos of different lengths it masks some heads with a
+    neighbour's mask; for one video at a time, or equal lengths, it gives these numbers.
+    """
 
     def __init__(self, spec: TransformerSpec, positions: int):
         super().__init__()
@@ -54,6 +59,8 @@ class SeqLSTM(nn.Module):
 
     The published code packs the sequences. Padding is on the right and the recurrence runs forward, so real
     frames never see padded ones: running over all F steps and masking afterwards gives the same numbers.
+    (Positions beyond the longest video of a batch come out of the published code as 2x; every head but EA's
+    unmasked aggregation ignores them.)
     """
 
     def __init__(self, dim: int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from vtr.index import Snapshot, VideoRecord
 from vtr.moments import moments
-from vtr.scoring import Scorer
-from vtr.scoring.topk import TopK
+from vtr.scoring import Scorer, TopK
 from vtr.types import Hit, TextFeatures, VideoFeatures
 
 Rows = Mapping[str, NDArray[Any]]
@@ -21,19 +20,12 @@ BLOCK = 4096  # videos whose rows are looked at together; bounds the memory of a
 
 
 class Bank:
-    """Searches one snapshot with one family's scorer. Safe from many threads.
+    """Searches one snapshot with one family's scorer. Safe from many threads."""
 
-    ``score`` gives the logits of texts against stored rows; the engine hands it in, because the cross
-    encoder of tightTransf is not a scorer but a graph.
-    """
-
-    def __init__(
-        self, snapshot: Snapshot, scorer: Scorer, score: Callable[[TextFeatures, Rows], NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, scorer: Scorer) -> None:
         self.snapshot = snapshot
         self.version = snapshot.version
         self._scorer = scorer
-        self._score = score
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -48,11 +40,14 @@ class Bank:
     def _scored(
         self, texts: TextFeatures, positions: Positions | None
     ) -> Iterator[tuple[Positions, NDArray[np.float32]]]:
+        query = self._scorer.prepare(texts)
         for chosen, rows in self._blocks(self._scorer.score_columns, positions):
-            yield chosen, self._score(texts, rows)
+            yield chosen, self._scorer.score(query, rows)
 
-    def _blocks(self, names: tuple[str, ...], positions: Positions | None) -> Iterator[tuple[Positions, Rows]]:
-        """Stored rows, a block at a time; all of them as views of the mapped segments where that is possible."""
+    def _blocks(
+        self, names: tuple[str, ...], positions: Positions | None
+    ) -> Iterator[tuple[Positions, Rows]]:
+        """Stored rows, a block at a time; without positions as views of the mapped segments if possible."""
         if positions is None:
             for span, rows in self.snapshot.blocks(names, BLOCK):
                 yield np.arange(span.start, span.stop), rows
@@ -80,9 +75,7 @@ class Bank:
             self._hits(texts[row : row + 1], chosen, scores) for row, (chosen, scores) in enumerate(found)
         ]
 
-    def _nearest(
-        self, texts: TextFeatures, count: int, positions: Positions | None
-    ) -> list[Positions]:
+    def _nearest(self, texts: TextFeatures, count: int, positions: Positions | None) -> list[Positions]:
         """For each text the positions of the ``count`` best by holistic vectors, ascending."""
         query = self._scorer.prepare(texts)
         best = TopK(len(texts), count)

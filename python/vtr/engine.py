@@ -25,7 +25,6 @@ from vtr.types import Clip, Hit, IndexReport, TextFeatures, TextHit, VideoFeatur
 
 Where = Mapping[str, Any] | str | None
 
-CROSS_BATCH = 64  # text-video pairs in one run of the cross encoder
 TEXT_CACHE = 1024  # encoded queries kept, so that a repeated search skips the text tower
 
 
@@ -63,7 +62,9 @@ class Engine:
         self.encoders = open_encoders(
             self.model, backend=backend, device=device, precision=precision, threads=threads
         )
-        self.scorer = make_scorer(self.model.head, self.model.scoring, self.model.sizes)
+        self.scorer = make_scorer(
+            self.model.head, self.model.scoring, self.model.sizes, cross=self.encoders.cross
+        )
         self._features = FeatureEncoder(self.model, self.encoders)
         self._texts: OrderedDict[str, TextFeatures] = OrderedDict()
         self._attach(self._index_path)
@@ -117,25 +118,7 @@ class Engine:
 
     def score(self, text: TextFeatures, video: VideoFeatures) -> NDArray[np.float32]:
         """The family's logits, float32 ``[texts, videos]``, exactly as the trained model defines them."""
-        rows = self.scorer.rows(video)
-        return self._scores(text, rows)
-
-    def _scores(self, text: TextFeatures, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        if self.model.scoring == "cross":
-            return self._cross_scores(text, rows)
-        return self.scorer.score(self.scorer.prepare(text), rows)
-
-    def _cross_scores(self, text: TextFeatures, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Every text meets every video inside the cross encoder; CROSS_BATCH pairs a run."""
-        frames, mask = rows["frames"], rows["mask"]
-        logits = np.empty((len(text), len(frames)), np.float32)
-        for row, sentence in enumerate(text.sentence):
-            for start in range(0, len(frames), CROSS_BATCH):
-                part = np.asarray(frames[start : start + CROSS_BATCH], np.float32)
-                real = np.asarray(mask[start : start + CROSS_BATCH], np.float32)
-                repeated = np.repeat(sentence[None], len(part), axis=0)
-                logits[row, start : start + len(part)] = self.encoders.cross(repeated, part, real)
-        return logits
+        return self.scorer.score(self.scorer.prepare(text), self.scorer.rows(video))
 
     # ---- index ----------------------------------------------------------------------------------
 
@@ -194,9 +177,15 @@ class Engine:
         return store
 
     def _create_store(self, path: Path) -> IndexStore:
-        model = {"name": self.model.manifest["name"], "family": self.model.family, "path": str(self.model.path)}
+        model = {
+            "name": self.model.manifest["name"],
+            "family": self.model.family,
+            "path": str(self.model.path),
+        }
         times = ColumnSpec((self.model.sizes["frames"],), "float32")
-        return IndexStore.create(path, self.model.fingerprint, model, {**self.scorer.columns, "timestamps": times})
+        return IndexStore.create(
+            path, self.model.fingerprint, model, {**self.scorer.columns, "timestamps": times}
+        )
 
     def _model_of_index(self) -> str:
         if self._index_path is None:
@@ -215,7 +204,7 @@ class Engine:
         version = store.version()
         with self._lock:
             if self._bank is None or self._bank.version != version:
-                self._bank = Bank(store.snapshot(), self.scorer, self._scores)
+                self._bank = Bank(store.snapshot(), self.scorer)
             return self._bank
 
     # ---- search ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Encoded texts, un-normalised (models.md, "CLIP towers")."""
+    """Encoded texts, un-normalised: what CLIP's text tower gives."""
 
     ids: NDArray[np.int64]  # [B, L]
     sentence: NDArray[np.float32]  # [B, D]
@@ -53,7 +53,7 @@ class VideoFeatures:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video a model sees (models.md, "Frames")."""
+    """Which frames of a video a model sees, as CLIP4Clip's data loader chooses them."""
 
     frames: int = 12  # F, the most frames kept
     fps: int = 1  # candidate frames a second

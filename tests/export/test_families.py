@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vtr.export.models import build_model  # noqa: E402
-from vtr.export.options import ExportOptions  # noqa: E402
+from vtr.export.options import SE_TYPES, ExportOptions  # noqa: E402
 from vtr.export.synthetic import random_checkpoint  # noqa: E402
 
 torch.set_num_threads(1)
@@ -240,10 +240,11 @@ def tcmgc(p, sentence, words, x, real, heads, keep):
 class Case:
     """A random checkpoint, its model, and random features of texts and videos, most of them short."""
 
-    def __init__(self, *args, options=None, words=7, frames=5, dim=64, **sizes):
+    def __init__(self, *args, options=None, change=None, words=7, frames=5, dim=64, **sizes):
         state = random_checkpoint(
             *args, frames=frames, words=words, dim=dim, vocab=97, context=40, layers=1, seed=5, **sizes
         )
+        state.update({key: change(key, value) for key, value in state.items()} if change else {})
         self.model = build_model(state, ExportOptions(frames=frames, words=words, **(options or {})))
         self.p = {key: value.double().numpy() for key, value in state.items()}
         self.heads = dim // 64
@@ -268,12 +269,8 @@ class Case:
 
     def check(self, pair):
         """``pair(sentence, words, frames, real)`` -> logit, for every text and video."""
-        want = np.array(
-            [
-                [pair(s, w, list(x), n) for x, n in zip(self.x, self.real, strict=True)]
-                for s, w in zip(self.sentence, self.words, strict=True)
-            ]
-        )
+        texts, videos = zip(self.sentence, self.words, strict=True), list(zip(self.x, self.real, strict=True))
+        want = np.array([[pair(s, w, list(x), n) for x, n in videos] for s, w in texts])
         got = self.logits()
         assert want.shape == (TEXTS, VIDEOS) and want.std() > 1
         np.testing.assert_allclose(got, want, **CLOSE)
@@ -357,22 +354,13 @@ def test_ea_tight(ratio, act):
     case.check(lambda s, w, x, n: tight(case.p, s, x, n, act))
 
 
-@pytest.mark.parametrize(
-    "header, variant",
-    [
-        ("meanP", "excitation"),
-        ("meanP", "aggregation"),
-        ("seqTransf", "excitation_aggregation"),
-        ("seqTransf", "excitation_seq_aggregation"),
-        ("seqTransf", "excitation_seq"),
-    ],
-)
-def test_ea_activations_differ_on_these_inputs(header, variant):
+@pytest.mark.parametrize("variant", SE_TYPES)
+def test_ea_activations_differ_on_these_inputs(variant):
     """ReLU for ReLU6 would move a logit far beyond the tolerance, so the tests above can tell them apart."""
     se_type = variant if variant in ("excitation", "aggregation") else None
-    case = Case("ea", header, variant, reduction_ratio=0.25, options={"se_type": se_type})
+    case = Case("ea", "seqTransf", variant, reduction_ratio=0.25, options={"se_type": se_type})
     a, b = (
-        [ea_video(case.p, header, variant, (act, act), list(x), 5, 1) for x in case.x]
+        [ea_video(case.p, "seqTransf", variant, (act, act), list(x), 5, 1) for x in case.x]
         for act in (relu, relu6)
     )
     moved = [
@@ -394,84 +382,18 @@ def test_xclip(header):
     case.check(lambda s, w, x, n: xclip(case.p, header, s, w, x, n, case.heads))
 
 
+def soften(key, value):
+    """λ = 100 twice makes attention from near-identities all but one-hot: flatter, every entry counts."""
+    if not key.startswith(("attentive_", "concat_")):
+        return value
+    return 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(len(key)))
+
+
+@pytest.mark.parametrize("change", [None, soften], ids=["sharp", "soft"])
 @pytest.mark.parametrize("keep_rate, logit_weight", [(0.5, True), (0.5, False), (1.0, True), (0.15, True)])
-def test_tcmgc(keep_rate, logit_weight):
-    case = Case("tcmgc", keep_rate=keep_rate, logit_weight=logit_weight)
+def test_tcmgc(keep_rate, logit_weight, change):
+    case = Case("tcmgc", keep_rate=keep_rate, logit_weight=logit_weight, change=change)
     keep = case.model.sizes["keep"]
     assert keep == int(7 * keep_rate)
     assert bool(case.model.notes) is not logit_weight
     case.check(lambda s, w, x, n: tcmgc(case.p, s, w, x, n, case.heads, keep))
-
-
-def test_a_video_without_frames_gives_finite_holistic_weights():
-    case = Case("clip4clip", "seqTransf")
-    video = case.model.temporal(torch.from_numpy(case.x).float(), torch.zeros(VIDEOS, 5))
-    assert torch.isfinite(video["video"]).all() and not video["weights"].any()
-
-
-@pytest.mark.parametrize("real", [[5, 5, 5], [3, 1, 2], [2, 4, 3]])
-def test_seq_lstm_equals_packed_sequences(real):
-    """The published code packs the sequences; positions beyond a video's frames come back as zeros."""
-    case = Case("clip4clip", "seqLSTM")
-    layer = case.model.temporal_head
-    x = torch.from_numpy(case.x[:3]).float()
-    mask = torch.tensor([[float(f < n) for f in range(5)] for n in real])
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        x, torch.tensor(real), batch_first=True, enforce_sorted=False
-    )
-    want, _ = torch.nn.utils.rnn.pad_packed_sequence(
-        layer.lstm_visual(packed)[0], batch_first=True, total_length=5
-    )
-    torch.testing.assert_close(layer(x, mask), want + x, rtol=0, atol=1e-6)
-
-
-def test_seq_transf_equals_multihead_attention():
-    """One head of torch's own attention per block, with the published additive mask."""
-    case = Case("clip4clip", "seqTransf", dim=128)
-    head = case.model.temporal_head
-    x, mask = torch.from_numpy(case.x).float(), torch.from_numpy(case.mask).float()
-    y = x + head.frame_position_embeddings.weight[:5]
-    for block in head.transformerClip.resblocks:
-        attention = torch.nn.MultiheadAttention(128, 2, batch_first=True)
-        attention.load_state_dict(block.attn.state_dict())
-        h = block.ln_1(y)
-        additive = (-1e6 * (1 - mask))[:, None, None, :].expand(-1, 2, 5, -1).reshape(-1, 5, 5)
-        y = y + attention(h, h, h, attn_mask=additive, need_weights=False)[0]
-        y = y + block.mlp(block.ln_2(y))
-    torch.testing.assert_close(head(x, mask), y + x, rtol=0, atol=1e-5)
-
-
-def test_head_tensors_keep_their_published_names():
-    for family, keys in [
-        ("clip4clip", set()),
-        (
-            "xclip",
-            {"global_mat_weight", "local_mat_weight"}
-            | {f"{a}_{b}" for a in ("word", "frame") for b in ("logit_weight", "mat_weight", "mat_weight2")},
-        ),
-        (
-            "tcmgc",
-            {"global_mat_weight", "local_mat_weight", "concat_frame_word_logit_weight", "logit_weight"}
-            | {"attentive_word_logit_weight", "attentive_word_mat_weight", "attentive_word_mat_weight2"}
-            | {"attentive_frame_word_mat_weight", "attentive_frame_word_mat_weight2"}
-            | {
-                f"conditional_transformer.pool_frames.{layer}.{kind}"
-                for layer in ("layer_norm1", "layer_norm2", "layer_norm3", "linear_proj")
-                for kind in ("weight", "bias")
-            },
-        ),
-    ]:
-        case = Case(family)
-        head = case.model.head()
-        assert head.keys() == keys | {"logit_scale"} and head["logit_scale"].shape == (1,)
-        for key in keys:
-            np.testing.assert_array_equal(head[key].numpy(), case.p[key].astype(np.float32))
-
-
-def test_layer_norm_epsilons():
-    """1e-5 in CLIP's towers and TC-MGC's pooling, 1e-12 in the heads that the training code brings."""
-    for args in [("tcmgc",), ("clip4clip", "tightTransf")]:
-        for name, module in Case(*args).model.named_modules():
-            if isinstance(module, torch.nn.LayerNorm):
-                head = name.startswith(("temporal_head", "cross_encoder"))
-                assert module.eps == (1e-12 if head else 1e-5), name

@@ -20,7 +20,7 @@ UNTRAINED = (
 
 
 @click.command()
-@click.option("--videos", type=click.Path(path_type=Path, exists=True), help="Index these instead of made clips.")
+@click.option("--videos", type=click.Path(path_type=Path, exists=True), help="Index these, not made clips.")
 @click.option("--model", type=click.Path(path_type=Path), help="Bundle to use instead of the untrained one.")
 @click.option("--query", multiple=True, help="What to search for; may be given several times.")
 @click.option(
@@ -46,7 +46,7 @@ def command(videos: Path | None, model: Path | None, query: tuple[str, ...], fol
         try:
             model = stage("export a model", lambda: untrained_bundle(folder / "untrained"))
         except ImportError as error:
-            raise BackendError(f"the demo's model needs more packages ({error}): pip install 'vtr[export]'") from error
+            raise BackendError(f"making a model needs more ({error}): pip install 'vtr[export]'") from error
     engine = stage("load the model", lambda: Engine(model, folder / f"index-{Path(model).name}"))
     click.echo(f"  {engine.encoders.description}")
     report = stage("index", lambda: engine.index([videos], progress=True))
@@ -60,7 +60,7 @@ def command(videos: Path | None, model: Path | None, query: tuple[str, ...], fol
         print_hits(hits)
     if not engine.model.manifest.get("trained", True):
         click.secho(f"\n{UNTRAINED}", fg="yellow")
-    click.echo(f"\nSearch it yourself: vtr search \"…\" --index {short_path(engine.store().path)}")
+    click.echo(f'\nSearch it yourself: vtr search "…" --index {short_path(engine.store().path)}')
 
 
 def stage(name: str, work):  # type: ignore[no-untyped-def]

@@ -87,11 +87,13 @@ def index_facts(path: Path) -> dict[str, Any]:
     stats = store.stats()
     model = store.model
     failures = store.failures()
+    made_with = f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) at {model.get('path')}"
+    advice = " (vtr remove --compact frees them)" if stats["dead_rows"] else ""
     lines = [
         ("videos", f"{stats['videos']}, {stats['seconds'] / 3600:.2f} hours"),
-        ("removed rows", f"{stats['dead_rows']}" + (" (vtr remove --compact frees them)" if stats["dead_rows"] else "")),
+        ("removed rows", f"{stats['dead_rows']}{advice}"),
         ("segments", f"{stats['segments']}, {size_text(stats['bytes'])}"),
-        ("model", f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) at {model.get('path')}"),
+        ("model", made_with),
         ("fingerprint", store.fingerprint[:16]),
         ("bad files", f"{len(failures)}"),
     ]  # fmt: skip

@@ -38,19 +38,22 @@ class Document:
         """What separates the fields of a table: tabs if its first line has any, else commas."""
         return "\t" if "\t" in self.lines[0] else ","
 
+    def _rows(self, text: str) -> Any:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=self.separator, strict=True)
+
     @property
     def header(self) -> list[str]:
         """The fields of the first line; none if the file is JSON."""
         if self.value is not None:
             return []
         try:
-            return [name.strip() for name in next(csv.reader(self.lines[:1], delimiter=self.separator))]
+            return [name.strip() for name in next(self._rows(self.lines[0]))]
         except csv.Error:
             return []
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of a CSV file."""
-        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator)
+        reader = self._rows(self.text)
         try:
             rows = [row for row in reader if any(cell.strip() for cell in row)]
         except csv.Error as error:

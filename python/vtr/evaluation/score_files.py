@@ -17,7 +17,7 @@ def read_scores(path: str | os.PathLike[str]) -> NDArray[np.floating]:
     """A matrix ``[texts, videos]`` of real numbers from a .npy file; never unpickles anything."""
     try:
         matrix = np.load(Path(path), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as error:
+    except Exception as error:  # numpy parses the header as Python: a damaged one may raise anything
         raise UsageError(
             f"cannot read {path}: {error}; expected a matrix of numbers that numpy.save wrote (.npy)"
         ) from error

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 from urllib.parse import quote
 
 from vtr.errors import IndexStoreError
@@ -46,7 +46,7 @@ CREATE TABLE videos (
     height INTEGER NOT NULL, fps REAL NOT NULL, codec TEXT NOT NULL, metadata TEXT NOT NULL,
     added_at REAL NOT NULL, born INTEGER NOT NULL, died INTEGER, died_at REAL, crc INTEGER NOT NULL);
 CREATE UNIQUE INDEX videos_live_path ON videos (path) WHERE died IS NULL;
-CREATE INDEX videos_live ON videos (id, content) WHERE died IS NULL;
+CREATE INDEX videos_live ON videos (id, content, died) WHERE died IS NULL;
 CREATE INDEX videos_id ON videos (id);
 CREATE INDEX videos_content ON videos (content);
 CREATE TABLE failures (
@@ -123,6 +123,17 @@ def row_crc(table: str, values: tuple[Any, ...]) -> int:
     return zlib.crc32(json.dumps([table, *values], default=bytes.hex).encode())
 
 
+@cache
+def _types(kind: type) -> list[tuple[type, ...]]:
+    """What each field of a row may be: SQLite's columns take a value of any type."""
+    return [get_args(hint) or (hint,) for hint in get_type_hints(kind).values()]
+
+
+def is_sound(kind: type, values: tuple[Any, ...], crc: Any) -> bool:
+    """Whether values that were read are of the right types and match their checksum."""
+    return all(map(isinstance, values, _types(kind))) and crc == row_crc(TABLES[kind], values)
+
+
 def select(db: sqlite3.Connection, kind: type[Row], clause: str = "", params: Any = ()) -> list[Row]:
     """The rows of a table, each checked against its CRC; the table is called ``v`` in ``clause``."""
     return list(scan(db, kind, clause, params))
@@ -132,13 +143,12 @@ def scan(db: sqlite3.Connection, kind: type[Row], clause: str = "", params: Any 
     table = TABLES[kind]
     names = ", ".join(f"v.{name}" for name in kind._fields)
     for values in db.execute(f"SELECT {names}, v.crc FROM {table} AS v {clause}", params):
-        row = kind._make(values[:-1])
-        if values[-1] != row_crc(table, row):
+        if not is_sound(kind, values[:-1], values[-1]):
             raise IndexStoreError(
-                f"the catalog is damaged: a row of {table} ({row[0]!r:.80}) does not match its checksum; "
+                f"the catalog is damaged: a row of {table} ({values[0]!r:.80}) does not match its checksum; "
                 "restore the index from a copy, or delete it and index again"
             )
-        yield row
+        yield kind._make(values[:-1])
 
 
 def insert(db: sqlite3.Connection, row: AnyRow, *, replace: bool = False) -> None:
@@ -169,9 +179,10 @@ def update(db: sqlite3.Connection, row: AnyRow) -> None:
 
 def get_setting(db: sqlite3.Connection, key: str) -> Any:
     rows = select(db, SettingRow, "WHERE v.key = ?", (key,))
-    if not rows:
-        raise IndexStoreError(f"the catalog is damaged: it has no setting {key!r}")
-    return json.loads(rows[0].value)
+    try:
+        return json.loads(rows[0].value)
+    except (IndexError, ValueError, RecursionError):
+        raise IndexStoreError(f"the catalog is damaged: it has no setting {key!r}") from None
 
 
 def put_setting(db: sqlite3.Connection, key: str, value: Any) -> None:
@@ -195,7 +206,7 @@ def as_index_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system raise into an IndexStoreError that says what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema makes messages no UTF-8
         raise IndexStoreError(f"{path}: {_advice(str(error))}") from error
     except OSError as error:
         raise IndexStoreError(f"{path}: {_advice(error.strerror or str(error))}") from error

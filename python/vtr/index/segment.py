@@ -1,10 +1,10 @@
 """Segments: immutable files that hold the features of a batch of videos, mapped and checked on first use.
 
-A segment is a safetensors file with one array ``[n, *shape]`` a column, and two that say which content each
-row belongs to: ``row.content`` ``int64 [n]``, its number in the catalog, and ``row.sha256`` ``uint8 [n, 32]``.
-For each of these there is a checksum array ``crc32.<name>``, ``uint32 [ceil(n / BLOCK_ROWS)]``: the CRC-32 of
-every block of rows. The catalog knows the CRC-32 of the whole file besides, for the few bytes that no block
-covers.
+A segment is a safetensors file with one array ``[n, *shape]`` a column, and two that say which content
+each row belongs to: ``row.content`` ``int64 [n]``, its number in the catalog, and ``row.sha256``
+``uint8 [n, 32]``. For each of these there is a checksum array ``crc32.<name>``,
+``uint32 [ceil(n / BLOCK_ROWS)]``: the CRC-32 of every block of rows. The catalog knows the CRC-32 of the
+whole file besides, for the few bytes that no block covers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import secrets
 import stat
 import zlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,7 +102,7 @@ def write_segment(
     Returns:
         The row for the catalog, with ``id`` 0.
     """
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         CONTENTS: np.array(list(contents), np.int64),
         HASHES: np.frombuffer(b"".join(contents.values()), np.uint8).reshape(-1, 32),
     }
@@ -228,7 +229,7 @@ def gather_rows(
             wanted = np.flatnonzero(segment_of == segment)
             out[wanted] = array[row_of[wanted]]
         return
-    for start, stop in zip(starts, [*starts[1:], len(row_of)], strict=True):
+    for start, stop in pairwise([*starts, len(row_of)]):
         first = row_of[start]
         out[start:stop] = arrays[int(segment_of[start])][first : first + stop - start]
 

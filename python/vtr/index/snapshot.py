@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from os import cpu_count
 from typing import Any
 
@@ -238,22 +239,19 @@ def read_snapshot(
     """
     with catalog.read() as db:
         version = get_setting(db, "version")
-        segment_rows = select(db, SegmentRow, "ORDER BY v.id")
-        rows = db.execute(
-            "SELECT v.id, v.content FROM videos AS v WHERE v.died IS NULL ORDER BY v.id"
-        ).fetchall()
-    segments = [open_segment(row) for row in segment_rows]
-    try:
-        ids, wanted = np.array(rows, np.int64).reshape(-1, 2).T.copy()
-        place = _places(wanted, [segment.column(CONTENTS) for segment in segments])
-        if (np.diff(ids) <= 0).any():
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):  # NULL or text where a number was, or a gap
-        raise IndexStoreError(
-            f"{catalog.directory}: the catalog is damaged: it does not say where a video's features are; "
-            "restore the index from a copy, or delete it and index again"
-        ) from None
-    return Snapshot(catalog, version, columns, segments, ids, wanted, *place)
+        segments = [open_segment(row) for row in select(db, SegmentRow, "ORDER BY v.id")]
+        try:
+            rows = db.execute("SELECT id, content FROM videos WHERE died IS NULL ORDER BY id")
+            ids, contents = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2).T.copy()
+            segment_of, row_of = _places(contents, [segment.column(CONTENTS) for segment in segments])
+            if (np.diff(ids) <= 0).any():
+                raise ValueError("an id comes twice")
+        except (TypeError, ValueError, OverflowError):  # NULL or text where a number was, or a gap
+            raise IndexStoreError(
+                f"{catalog.directory}: the catalog is damaged: it does not say where a video's features are; "
+                "restore the index from a copy, or delete it and index again"
+            ) from None
+    return Snapshot(catalog, version, columns, segments, ids, contents, segment_of, row_of)
 
 
 def _places(wanted: Positions, contents: Sequence[Positions]) -> tuple[Positions, Positions]:

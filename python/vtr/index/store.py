@@ -65,13 +65,14 @@ class IndexStore:
             self.catalog = Catalog(self.path)
             check_segments_folder(self.path)
             with self.catalog.read() as db:
-                settings = {row.key: json.loads(row.value) for row in scan(db, SettingRow)}
+                rows = select(db, SettingRow)
         try:
+            settings = {row.key: json.loads(row.value) for row in rows}
             self.fingerprint = str(settings["fingerprint"])
             self.model: Mapping[str, Any] = MappingProxyType(dict(settings["model"]))
             columns = {name: ColumnSpec.from_json(entry) for name, entry in settings["columns"].items()}
             self.columns: Mapping[str, ColumnSpec] = MappingProxyType(checked_columns(columns))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise IndexStoreError(f"{self.path}: the settings are damaged or forged: {error!r}") from None
         counters = ("version", "purged", "next_id")
         self.settings = MappingProxyType({k: v for k, v in settings.items() if k not in counters})

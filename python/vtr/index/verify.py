@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vtr.errors import IndexStoreError
-from vtr.index.catalog import TABLES, SegmentRow, as_index_errors, row_crc, select
+from vtr.index.catalog import TABLES, SegmentRow, as_index_errors, is_sound, select
 from vtr.index.segment import CONTENTS, HASHES, SEGMENTS, Segment, SegmentMissing, file_checksum
 from vtr.index.store import IndexStore
 
@@ -19,24 +19,24 @@ MOST = 20  # lines about one kind of problem
 
 # What must hold between rows: a query for those for which it does not, and what to say of them.
 RULES = {
-    "two videos have the path {0!r}": "SELECT path FROM videos WHERE died IS NULL GROUP BY path HAVING count(*) > 1",
-    "two videos have the id {0}": "SELECT id FROM videos WHERE died IS NULL GROUP BY id HAVING count(*) > 1",
-    "video {0} has no features": (
-        "SELECT v.id FROM videos AS v LEFT JOIN contents AS c ON c.id = v.content "
-        "WHERE c.id IS NULL OR (v.died IS NULL AND c.segment IS NULL)"
-    ),
-    "video {0} has numbers that no commit gave it": (
-        "SELECT id FROM videos WHERE id < 1 OR id >= :next_id OR born < 1 OR born > :version "
-        "OR died < born OR died > :version"
-    ),
-    "video {0} has metadata that is not an object": "SELECT id FROM videos WHERE substr(metadata, 1, 1) <> '{'",
-    "content {0} points outside the segments": (
-        "SELECT c.id FROM contents AS c LEFT JOIN segments AS s ON s.id = c.segment WHERE c.segment IS NOT NULL "
-        "AND (s.id IS NULL OR c.row IS NULL OR c.row < 0 OR c.row >= s.rows)"
-    ),
-    "row {1} of segment {0} belongs to two contents": (
-        "SELECT segment, row FROM contents WHERE segment IS NOT NULL GROUP BY segment, row HAVING count(*) > 1"
-    ),
+    "two videos have the path {0!r}": """
+        SELECT path FROM videos WHERE died IS NULL GROUP BY path HAVING count(*) > 1""",
+    "two videos have the id {0}": """
+        SELECT id FROM videos WHERE died IS NULL GROUP BY id HAVING count(*) > 1""",
+    "video {0} has no features": """
+        SELECT v.id FROM videos AS v LEFT JOIN contents AS c ON c.id = v.content
+        WHERE c.id IS NULL OR (v.died IS NULL AND c.segment IS NULL)""",
+    "video {0} has numbers that no commit gave it": """
+        SELECT id FROM videos WHERE id < 1 OR id >= :next_id OR born < 1 OR born > :version
+        OR died < born OR died > :version""",
+    "video {0} has metadata that is not an object": """
+        SELECT id FROM videos WHERE substr(metadata, 1, 1) <> '{'""",
+    "content {0} points outside the segments": """
+        SELECT c.id FROM contents AS c LEFT JOIN segments AS s ON s.id = c.segment
+        WHERE c.segment IS NOT NULL AND (s.id IS NULL OR c.row IS NULL OR c.row < 0 OR c.row >= s.rows)""",
+    "row {1} of segment {0} belongs to two contents": """
+        SELECT segment, row FROM contents WHERE segment IS NOT NULL
+        GROUP BY segment, row HAVING count(*) > 1""",
 }
 
 
@@ -83,7 +83,7 @@ def _verify(store: IndexStore, fast: bool) -> tuple[list[str], list[str]]:
                     gone.append(str(error))
                 except (IndexStoreError, OSError) as error:
                     problems.append(str(error))
-        except (sqlite3.Error, IndexStoreError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, IndexStoreError) as error:
             problems.append(f"catalog: cannot be read to its end: {error}")
     return problems, gone
 
@@ -93,13 +93,13 @@ def _verify(store: IndexStore, fast: bool) -> tuple[list[str], list[str]]:
 
 def _check_catalog(db: sqlite3.Connection, fast: bool, problems: list[str]) -> None:
     check = "quick_check" if fast else "integrity_check"
-    lines = [str(line) for (line,) in db.execute(f"PRAGMA {check}({MOST})")]
-    problems += [f"catalog: {line}" for line in lines if line != "ok"]
+    lines = [line for (text,) in db.execute(f"PRAGMA {check}({MOST})") for line in str(text).splitlines()]
+    problems += [f"catalog: {line}" for line in lines[:MOST] if line != "ok" and not line.startswith("***")]
     for kind, table in TABLES.items():
         names = ", ".join(kind._fields)  # type: ignore[attr-defined]
         wrong = []
-        for *values, crc in db.execute(f"SELECT {names}, crc FROM {table} NOT INDEXED"):
-            if crc != row_crc(table, tuple(values)):
+        for values in db.execute(f"SELECT {names}, crc FROM {table} NOT INDEXED"):
+            if not is_sound(kind, values[:-1], values[-1]):
                 wrong.append(values[0])
         problems += [f"catalog: {table}: row {key!r:.80} does not match its checksum" for key in wrong[:MOST]]
     try:

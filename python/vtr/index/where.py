@@ -101,12 +101,11 @@ def _compile(field: str, operator: Any, operand: Any) -> Sql:
         return _in_metadata(field, lambda term: _test(field, term, operator, operand))
     if field == "path" and isinstance(operand, os.PathLike):
         operand = os.fspath(operand)
-    is_text = COLUMNS[field].type == "'text'"
     for value in operand if operator == "in" and _is_list(operand) else [operand]:
-        if isinstance(value, str) != is_text or isinstance(value, bool):
-            raise UsageError(
-                f"where {field!r}: expected {'text' if is_text else 'a number'}, got {value!r:.80}"
-            )
+        if COLUMNS[field].type != "'text'":
+            _number(field, value)
+        elif not isinstance(value, str):
+            raise UsageError(f"where {field!r}: expected text, got {value!r:.80}")
     return _test(field, COLUMNS[field], operator, operand)
 
 
@@ -214,9 +213,12 @@ def _text(value: str) -> bytes:
 
 
 def _number(field: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UsageError(f"where {field!r}: expected text or a finite number, got {value!r:.80}")
-    return value if isinstance(value, float) or abs(value) < 1 << 63 else float(value)
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return value if isinstance(value, float) or abs(value) < 1 << 63 else float(value)
+    except OverflowError:  # beyond what a float holds
+        pass
+    raise UsageError(f"where {field!r}: expected text or a finite number, got {value!r:.80}")
 
 
 def _time_test(operator: str, operand: Any) -> Sql:
@@ -255,7 +257,7 @@ _QUOTED = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
 _ITEM = rf"(?:{_QUOTED}|[^\s\"',]+)"
 _CONDITION = re.compile(
     rf"""\s*(?:and\s+)?
-    (?P<field>{_QUOTED}|[^\s"'=!<>]+)
+    (?P<field>{_QUOTED}|[^\s"'=!<>()]+)
     (?: \s*(?P<sign>!=|<=|>=|==|=|<|>)\s*   (?P<value>{_QUOTED}|[^\s"'=<>!][^\s]*)
       | \s+in\s+                            (?P<list>{_ITEM}(?:\s*,\s*{_ITEM})*)
       | \s+(?P<word>contains|glob)\s+       (?P<operand>{_QUOTED}|[^\s"'][^\s]*)
