@@ -17,6 +17,7 @@ _HOMES = {
     "random_checkpoint": "synthetic",
     "ExportReport": "pipeline",
     "export_checkpoint": "pipeline",
+    "export_model": "pipeline",
 }
 __all__ = sorted(_HOMES)
 

@@ -47,6 +47,11 @@ def tokenizer_json(source: Path | None, size: int) -> str:
     return _assemble(vocabulary, merges)
 
 
+def has_tokenizer(path: Path) -> bool:
+    """Whether a directory holds a tokenizer's files."""
+    return (path / "tokenizer.json").is_file() or (path / "vocab.json").is_file()
+
+
 def _assemble(vocabulary: dict[str, int], merges: Merges) -> str:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors
 

@@ -1,5 +1,6 @@
 """Fixtures shared by all folders: small exported models, small video files, the shared clips."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -10,20 +11,25 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    """``models(name)`` → (reference model, path of its bundle); each is exported once a session."""
+def models(tmp_path_factory, worker_id):
+    """``models(name)`` → (reference model, path of its bundle); each is exported once in a whole run."""
     from vtr.export import export_model
     from vtr.export.models import build_model
     from vtr.export.synthetic import random_checkpoint
 
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "bundles"
+    folder.mkdir(exist_ok=True)
     made = {}
 
     def get(name: str):
         if name not in made:
             reference = build_model(random_checkpoint(**{**SMALL, **MODELS[name]}))
-            path = tmp_path_factory.mktemp("bundles") / name
-            export_model(reference, path, name=name, trained=False)
-            made[name] = reference, path
+            with open(folder / f"{name}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (folder / name).exists():
+                    export_model(reference, folder / name, name=name, trained=False)
+            made[name] = reference, folder / name
         return made[name]
 
     return get

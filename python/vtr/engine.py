@@ -209,12 +209,19 @@ class Engine:
 
     # ---- search ---------------------------------------------------------------------------------
 
+    @overload  # a str is a sequence of str too: to a type checker the two overlap
+    def search(  # type: ignore[overload-overlap]
+        self, query: str | Path | Clip, k: int = ..., candidates: int | None = ..., where: Where = ...
+    ) -> list[Hit]: ...
+
     @overload
-    def search(self, query: str | Path | Clip, k: int = ..., candidates: int | None = ...,
-               where: Where = ...) -> list[Hit]: ...  # fmt: skip
-    @overload
-    def search(self, query: Sequence[str] | TextFeatures | VideoFeatures, k: int = ...,
-               candidates: int | None = ..., where: Where = ...) -> list[list[Hit]]: ...  # fmt: skip
+    def search(
+        self,
+        query: Sequence[str] | TextFeatures | VideoFeatures,
+        k: int = ...,
+        candidates: int | None = ...,
+        where: Where = ...,
+    ) -> list[list[Hit]]: ...
 
     def search(
         self,
@@ -274,7 +281,8 @@ class Engine:
 
             return self.encode_clips([read_clip(Path(query), self.model.sampling)]), True
         if isinstance(query, Sequence) and not isinstance(query, bytes):
-            return self.encode_text(query), False
+            alone = len(query) == 1 and isinstance(query[0], str)
+            return self._text(query[0]) if alone else self.encode_text(query), False
         raise UsageError(
             "expected a text, a sequence of texts, a Path, a Clip, TextFeatures or VideoFeatures; "
             f"got {type(query).__name__}"
@@ -285,7 +293,7 @@ class Engine:
             if text in self._texts:
                 self._texts.move_to_end(text)
                 return self._texts[text]
-        features = self.encode_text(text)
+        features = self.encode_text([text])
         with self._lock:
             self._texts[text] = features
             while len(self._texts) > TEXT_CACHE:

@@ -265,7 +265,7 @@ def test_an_index_is_scored_with_the_annotated_videos_as_columns(tmp_path):
     # "car" ties between the two cars: the second place
     assert found["text_to_video"].ranks.tolist() == [1, 1, 2]
     assert found["text_to_video"].videos.tolist() == [0, 1, 2]
-    assert any("1 captions fill all 4 tokens" in note for note in found.notes)
+    assert any("fill all 4 tokens that the model reads, and may be cut: 1" in note for note in found.notes)
     assert len(given.notes) == 1  # the caller's annotations stay as they are
 
 
@@ -280,7 +280,7 @@ def test_the_whole_index_competes_if_asked(tmp_path):
 
 
 def test_missing_videos_are_named_and_refused(tmp_path):
-    content = INDEXED + "gone,a ghost\ngone,a phantom\n"
+    content = INDEXED.replace("caption\n", "caption\ngone,a ghost\n") + "gone,a phantom\n"
     given = read_annotations(text(tmp_path / "c.csv", content))
     with pytest.raises(UsageError, match=r"1 of 4 annotated .* not in the index: gone.*--allow-missing"):
         evaluate_index(FakeEngine(*FILES), given)

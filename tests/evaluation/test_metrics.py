@@ -1,6 +1,7 @@
 """Ranks and metrics against their definitions, written out slowly and without arrays."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,11 +215,11 @@ def test_dual_softmax_follows_its_definition(axis, temperature):
 
 
 def test_dual_softmax_bears_large_and_missing_scores():
-    scores = np.array([[900.0, np.nan], [899.0, np.nan], [-np.inf, np.nan]])
+    scores = np.array([[900.0, np.nan], [899.0, np.nan], [-np.inf, np.nan], [np.nan, np.nan]])
     found = dual_softmax(scores, 0)
     share = 1 / (1 + math.exp(-1))
     np.testing.assert_allclose(found[:2, 0], [900 * share, 899 * (1 - share)], rtol=1e-12)
-    assert np.isneginf(found[2, 0]) and np.isnan(found[:, 1]).all()
+    assert np.isneginf(found[2, 0]) and np.isnan(found[3]).all() and np.isnan(found[:, 1]).all()
     with pytest.raises(UsageError, match="below infinity"):
         dual_softmax(np.array([[np.inf, 0]]), 0)
     with pytest.raises(UsageError, match="above 0"):
@@ -326,6 +327,9 @@ def test_an_evaluation_holds_both_directions_and_says_how():
     expected = slow_summary(list(slow_video_to_text(scores, targets.tolist(), "sets").values()))
     assert found["video_to_text"].metrics == pytest.approx(expected)
     assert any("NaN" in note for note in found.notes) and found.settings["seed"] == 3
+    assert any("negative" in note for note in found.notes)
+    turned = replace(found, directions=found.directions[::-1])
+    assert not turned["text_to_video"].dual_softmax
     assert found.directions[0].candidates == 20
     assert found.directions[1].candidates == len(set(targets.tolist()))
 

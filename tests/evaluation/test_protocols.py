@@ -47,7 +47,7 @@ LSMDC = (
     "1004_Juno_00.04.40.880-00.04.45.767\t00.04.40.880\t00.04.45.767\t00.04.40.830\t00.04.45.800\t"
     'SOMEONE says "hello, and leaves.\n'
     "1004_Juno_00.05.01.000-00.05.02.500\t00.05.01.000\t00.05.02.500\t00.05.00.950\t00.05.02.600\t"
-    "She smiles.\n"
+    "She\u2028smiles.\n"
 )
 DIDEMO = [
     {"description": "the cat jumps", "times": [[0, 0]], "video": "1234@N00_55_ab.avi", "annotation_id": 1},

@@ -7,6 +7,7 @@ announced before ("try") and acknowledged after its commit ("done"), a line each
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import count
 from pathlib import Path
@@ -55,7 +56,7 @@ def _is_current(writer, i: int, round: int) -> bool:
 
 def main() -> None:
     def say(*words):
-        print(*words, flush=True)
+        os.write(1, " ".join(map(str, words)).encode() + b"\n")  # one write, whole or not at all
 
     with IndexStore.open(sys.argv[1]).writer() as writer:
         say("ready")

@@ -1,6 +1,6 @@
 """kill -9 at any moment: no committed row is lost, no half of a commit shows, and the work can be finished.
 
-``VTR_KILLS=200`` runs the long campaign.
+``VTR_KILLS=200`` runs the long campaign: that many kills, and a stop at every single step.
 """
 
 import os
@@ -19,6 +19,7 @@ from vtr.index import IndexStore, compaction, segment, verify_index
 from vtr.index import session as sessions
 
 KILLS = int(os.environ.get("VTR_KILLS", "12"))
+STRIDE = 1 if KILLS >= 200 else 7  # of the steps at which work is stopped
 
 
 def test_killed_at_seeded_moments(tmp_path):
@@ -86,7 +87,9 @@ def stopped_after(steps, work):
     """Run ``work`` in a forked child that ends, as if killed, at the given step; whether it got there."""
     child = os.fork()
     if child:
-        return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
+        status = os.WEXITSTATUS(os.waitpid(child, 0)[1])
+        assert status in (0, 9), "the work itself failed"
+        return status == 9
     try:
         left = [steps]
 
@@ -148,7 +151,7 @@ def several(path):
 
 
 @pytest.mark.parametrize("work", [add_batch, compact, several])
-def test_stopped_at_every_step(tmp_path, work):
+def test_stopped_at_steps(tmp_path, work):
     """Before or after, never between; and whatever is left over does not hinder the next writer."""
     source = tmp_path / "source"
     with new_store(source) as store, store.writer() as writer:
@@ -166,7 +169,7 @@ def test_stopped_at_every_step(tmp_path, work):
     after = content_of(IndexStore.open(done))
     assert work is compact or before != after
     seen = []
-    for steps in range(500):
+    for steps in range(0, 1000, STRIDE):
         index = copy(steps)
         stopped = stopped_after(steps, lambda index=index: work(index))
         assert verify_index(index) == []
@@ -180,4 +183,4 @@ def test_stopped_at_every_step(tmp_path, work):
         assert len(os.listdir(index / "segments")) == work_again.stats()["segments"]
         if not stopped:
             break
-    assert steps > 15 and seen == sorted(seen) and seen[-1], "committed at one step, and for good"
+    assert steps > 40 and seen == sorted(seen) and seen[-1], "committed at one step, and for good"

@@ -13,15 +13,15 @@ from index_library import add, features, record
 from vtr.errors import IndexStoreError
 from vtr.index import IndexStore, verify_index
 
-HOLDER = """
+HOLDER = r"""
 import os, sys, time
 from vtr.index import IndexStore
 with IndexStore.open(sys.argv[1]).writer() as writer:
     if os.fork() == 0:  # such as a decoder worker that outlives the one who started it
-        print("worker", os.getpid(), flush=True)
+        os.write(1, b"worker %d\n" % os.getpid())
         time.sleep(60)
         os._exit(0)
-    print("holder", flush=True)
+    os.write(1, b"holder\n")
     time.sleep(60)
 """
 

@@ -1,31 +1,28 @@
-"""Reading a video: how long it is, and the frames a model sees, with as little decoding as is exact.
-
-Frames are numbered as OpenCV numbers them after a seek: by time. With ``rate`` the frame rate that OpenCV
-reports, the frame shown at ``t`` seconds after the first decodable one has the number ``round(t * rate)``.
-Where the frame rate is constant that is its place in the sequence. Where it varies, a number may belong to
-no frame or to several: frame ``i`` is then the first with the number ``i``, or else the one on screen, which
-has the greatest number below ``i``. (OpenCV counts on from whatever keyframe its seek met, so what it
-returns for such files depends on where the keyframes lie.)
-"""
+"""Reading a video: what it holds, and the frames that a model sees."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import TypeVar
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from vtr.decode.colour import to_image
+from vtr.decode.frames import FrameReader, Shown
 from vtr.decode.limits import Limits
-from vtr.decode.numbered import NumberedFrames
 from vtr.decode.resize import centre_square
 from vtr.decode.rotate import upright, upright_size
 from vtr.decode.sampling import check_sampling, sample_indices
 from vtr.decode.source import Source, open_source
 from vtr.errors import DecodeError
 from vtr.types import Clip, Sampling
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,7 @@ class VideoInfo:
 def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> VideoInfo:
     """Look at a video file and decode its first frame. Raises ``DecodeError``."""
     with open_source(path, limits or Limits()) as source:
-        frames, last = _open_frames(source)
-        return _info(source, frames, last)
+        return _info(source, *_open_frames(source, lambda frame: None))
 
 
 def read_clip(
@@ -66,22 +62,21 @@ def read_clip(
     """
     sampling = check_sampling(sampling or Sampling())
     limits = limits or Limits()
+
+    def picture(frame: VideoFrame) -> NDArray[np.uint8]:
+        return centre_square(upright(to_image(frame), frame.rotation), sampling.size, limits.pixels)
+
     with open_source(path, limits, threads) as source:
-        frames, last = _open_frames(source)
+        frames, last = _open_frames(source, picture)
         info = _info(source, frames, last)
-        indices = sample_indices(info.frames, source.frame_rate, sampling)
-
-        def picture(frame: av.VideoFrame) -> np.ndarray:
-            return centre_square(upright(to_image(frame), frame.rotation), sampling.size, limits.pixels)
-
-        found = frames.read(indices.tolist(), picture)
+        numbers = sample_indices(info.frames, source.frame_rate, sampling)
+        found = frames.read(numbers.tolist())
         if not found:
-            raise DecodeError(f"expected frames {indices.tolist()}, and none of them could be decoded")
-        kept = [index for index in indices.tolist() if index in found]
+            raise DecodeError(f"expected frames {numbers.tolist()}, but none of them could be decoded")
         return Clip(
-            frames=np.stack([found[index].picture for index in kept]),
-            indices=np.array(kept, dtype=np.int64),
-            timestamps=np.array([found[index].seconds for index in kept]),
+            frames=np.stack([shown.picture for shown in found.values()]),
+            indices=np.array(list(found), dtype=np.int64),
+            timestamps=np.array([_seconds(number, shown, info.fps) for number, shown in found.items()]),
             duration=info.duration,
             fps=info.fps,
             width=info.width,
@@ -90,17 +85,23 @@ def read_clip(
         )
 
 
-def _open_frames(source: Source) -> tuple[NumberedFrames, int]:
-    """The stream's frames, the first one decoded, and the last timestamp of the stream."""
+def _open_frames(source: Source, picture: Callable[[VideoFrame], T]) -> tuple[FrameReader[T], int]:
+    """The stream's frames, and when the last of them is shown."""
     last = source.last_timestamp()
     source.rewind()
-    frames = NumberedFrames(source)
-    return frames, frames.origin if last is None else max(last, frames.origin)
+    frames = FrameReader(source, picture)
+    origin = frames.numbering.origin
+    return frames, origin if last is None else max(last, origin)
 
 
-def _info(source: Source, frames: NumberedFrames, last: int) -> VideoInfo:
+def _seconds(number: int, shown: Shown[NDArray[np.uint8]], fps: float) -> float:
+    """When the frame appears or, where it is on screen since before, when it was asked for."""
+    return shown.seconds if shown.number == number else number / fps
+
+
+def _info(source: Source, frames: FrameReader[T], last: int) -> VideoInfo:
     width, height = upright_size(frames.first)
-    end = float((last - frames.origin) * source.time_base + 1 / source.frame_rate)
+    end = frames.numbering.seconds(last) + float(1 / source.frame_rate)
     duration = _duration(source, end)
     for seconds in (duration, end):
         if seconds > source.limits.duration:
@@ -111,7 +112,7 @@ def _info(source: Source, frames: NumberedFrames, last: int) -> VideoInfo:
         height=height,
         fps=float(source.frame_rate),
         duration=duration,
-        frames=frames.number(last) + 1,
+        frames=frames.numbering.number(last) + 1,
         container=source.container.format.name,
     )
 
@@ -121,5 +122,5 @@ def _duration(source: Source, end: float) -> float:
     if source.stream.duration is not None and source.stream.duration > 0:
         return float(source.stream.duration * source.time_base)
     if source.container.duration is not None and source.container.duration > 0:
-        return float(Fraction(source.container.duration, av.time_base))
+        return source.container.duration / av.time_base
     return end

@@ -20,7 +20,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vtr.decode.limits import CODECS, CONTAINERS, Limits
@@ -190,7 +190,7 @@ def _open_container(file: BinaryIO, limits: Limits) -> tuple[InputContainer, Vid
         raise
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = "all"
+            other.discard = Discard.all
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     return container, stream
 

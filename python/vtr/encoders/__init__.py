@@ -93,7 +93,7 @@ class Encoders:
         """Token ids ``[B, L]`` int64 → sentence ``[B, D]``, words ``[B, L, D]``."""
         batch, L, D, vocab = len(ids), *(self._sizes[name] for name in ("words", "dim", "vocab"))
         _expect("ids", ids, np.int64, (batch, L))
-        if batch and not (0 <= ids.min() and ids.max() < vocab):
+        if batch and (ids.min() < 0 or ids.max() >= vocab):
             raise UsageError(f"expected ids in 0..{vocab - 1}, got {ids.min()}..{ids.max()}")
         out = self._run("text.onnx", {"ids": ids}, {"sentence": (batch, D), "words": (batch, L, D)})
         return out["sentence"], out["words"]
@@ -108,7 +108,7 @@ class Encoders:
         batch = len(frames)
         _expect("frames", frames, np.uint8, (batch, count, S, S, 3))
         _expect("mask", mask, np.float32, (batch, count))
-        inputs = {"frames": frames, "mask": mask}
+        inputs: Arrays = {"frames": frames, "mask": mask}
         return self._run("vision.onnx", inputs, {"features": (batch, count, D)})["features"]
 
     def temporal(

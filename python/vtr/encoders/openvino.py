@@ -1,7 +1,7 @@
 """Graphs on OpenVINO: the fastest on CPUs, in bfloat16 where the processor multiplies it.
 
-One call uses all threads (the LATENCY hint): measured on two cores, two streams of one thread each encode no more
-frames a second, and one frame takes twice as long. Shapes stay dynamic, which costs nothing measurable.
+One call uses all threads (the LATENCY hint): measured on two cores, two streams of one thread each encode no
+more frames a second, and one frame takes twice as long. Shapes stay dynamic, which costs nothing measurable.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _scores(
     if not full:
         return scores, ""
     length = engine.model.sizes["words"]
-    return scores, f"{full:,} captions fill all {length} tokens that the model reads; longer ones were cut"
+    return scores, f"captions that fill all {length} tokens that the model reads, and may be cut: {full:,}"
 
 
 def _without_missing(annotations: Annotations, matches: list[int | None], allow_missing: bool) -> Annotations:

@@ -39,7 +39,8 @@ def plot_recall(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for direction in evaluation.directions:
+    for number, direction in enumerate(evaluation.directions):
+        aside = 1.02 ** (number - (len(evaluation.directions) - 1) / 2)  # so that bars do not hide each other
         ks = np.arange(1, min(FURTHEST, direction.candidates) + 1)
         colour = COLOURS[direction.name]
         style = "--" if direction.dual_softmax else "-"
@@ -50,7 +51,7 @@ def plot_recall(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
             value = direction.metrics[f"R@{k}"]
             low, high = direction.intervals[f"R@{k}"]
             axes.errorbar(
-                k, value, [[max(0.0, value - low)], [max(0.0, high - value)]],
+                k * aside, value, [[max(0.0, value - low)], [max(0.0, high - value)]],
                 color=colour, capsize=3, marker="o", markersize=4,
             )  # fmt: skip
     axes.set(xscale="log", xlabel="k", ylabel="R@k in %", ylim=(0, 101))

@@ -27,7 +27,7 @@ def read_scores(path: str | os.PathLike[str]) -> NDArray[np.floating]:
         raise UsageError(
             f"{path}: expected real numbers of shape [texts, videos], got {matrix.dtype} {list(matrix.shape)}"
         )
-    return np.array(matrix, matrix.dtype.newbyteorder("="))
+    return np.array(matrix)  # in memory and not mapped: the file may be written over
 
 
 def annotated_targets(

@@ -4,8 +4,8 @@ For a query row q (the sentence or a word) TC-MGC pools the frames y [F, D] of a
 
     a = sm_F(LN1(q)·LN1(y)ᵀ / √D),   o = LN2(a·LN1(y)),   u = A·o + bl with A = I + Wl,   z = LN3(u)
 
-Up to the three standard deviations in it, z is linear in a. With k = LN1(y), its row means k̄, kc = k − k̄,
-U = (kc∘g2)·Aᵀ, c = A·b2 + bl, and subscript c for "minus the mean over D",
+Up to the three standard deviations in it, z is linear in a. With k = LN1(y), U = (kc∘g2)·Aᵀ, c = A·b2 + bl,
+and subscript c for "minus the mean over D",
 
     u − mean = i2·(a·Uc) + cc            i2 = 1 / √(aᵀG2·a + ε)
     z = i3·(u − mean)∘g3 + b3            i3 = 1 / √(i2²·aᵀG3·a + 2·i2·a·h3 + cc·cc/D + ε)
@@ -15,6 +15,10 @@ where only these small matrices of the video are needed:
 
     G2 = kc·kcᵀ/D,  G3 = Uc·Ucᵀ/D,  N = (Uc∘g3)·(Uc∘g3)ᵀ          [F, F]
     h3 = Uc·cc/D,   n1 = (Uc∘g3)·(cc∘g3),   n2 = (Uc∘g3)·b3          [F]
+
+And a vector p that is to be dotted with z is folded once a text, so that it meets k itself:
+
+    p·z = i3·(i2·a·(k·p̂) + e) + d,   p̂ = (((p∘g3)c·A)∘g2)c,   e = (p∘g3)·cc,   d = p·b3
 """
 
 from __future__ import annotations
@@ -45,8 +49,8 @@ def pool_shapes(dim: int) -> dict[str, tuple[int, ...]]:
 
 
 def gram_rows(frames: int) -> int:
-    """Rows of the stored array ``[3F + 4, F]``: G2, G3, N, h3, n1, n2 and last k̄."""
-    return 3 * frames + 4
+    """Rows of the stored array ``[3F + 3, F]``: G2, G3, N, h3, n1, n2."""
+    return 3 * frames + 3
 
 
 class Pooling:
@@ -75,21 +79,17 @@ class Pooling:
     # ---- queries --------------------------------------------------------------------------------
 
     def queries(self, q: Floats) -> Floats:
-        """LN1(q)/√D: dotted with kc, plus its sum over D times k̄, it is the attention's logit."""
+        """LN1(q)/√D ``[…, D]``: dotted with k it is the attention's logit."""
         return ((_normalise(q) * self.g1 + self.b1) / np.sqrt(q.shape[-1])).astype(np.float32)
 
     def fold(self, probes: Floats) -> tuple[Floats, Floats]:
-        """Probes p ``[…, D]`` to be dotted with z, as what meets a video directly.
-
-        p·z = i3·(i2·a·(kc·p̂) + e) + d,   p̂ = ((p∘g3)c·A)∘g2,   e = (p∘g3)·cc,   d = p·b3
-
-        Returns:
-            p̂ ``[…, D]``, and e and d stacked ``[…, 2]``.
-        """
+        """Probes p ``[…, D]`` folded: p̂ ``[…, D]``, and e and d stacked ``[…, 2]``."""
         scaled = probes * self.g3.astype(np.float32)
         scaled -= scaled.mean(axis=-1, keepdims=True)
         offsets = np.stack([scaled @ self.cc, probes @ self.b3], axis=-1)
-        return scaled @ self._fold, offsets.astype(np.float32)
+        folded = scaled @ self._fold
+        folded -= folded.mean(axis=-1, keepdims=True)
+        return folded, offsets.astype(np.float32)
 
     # ---- videos ---------------------------------------------------------------------------------
 
@@ -97,28 +97,27 @@ class Pooling:
         """What is kept of videos: frames y ``[B, F, D]``, attention ``weights [B, F]`` that knows no text.
 
         Returns:
-            kc ``[B, F, D]``, the Gram array ``[B, 3F + 4, F]``, and n(z) under ``weights``, ``[B, D]``.
+            k ``[B, F, D]``, the Gram array ``[B, 3F + 3, F]``, and n(z) under ``weights``, ``[B, D]``.
         """
         videos, frames, dim = y.shape
-        kc = np.empty((videos, frames, dim), np.float32)
+        k = np.empty((videos, frames, dim), np.float32)
         gram = np.empty((videos, gram_rows(frames), frames), np.float32)
         pooled = np.empty((videos, dim), np.float32)
         for start in range(0, videos, CHUNK):
             part = slice(start, start + CHUNK)
-            kc[part], gram[part], pooled[part] = self._statistics(y[part], weights[part].astype(np.float64))
-        return kc, gram, pooled
+            k[part], gram[part], pooled[part] = self._statistics(y[part], weights[part].astype(np.float64))
+        return k, gram, pooled
 
     def _statistics(self, y: Floats, weights: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         k = _normalise(y) * self.g1 + self.b1
-        mean = k.mean(axis=-1)
-        kc = k - mean[..., None]
+        kc = k - k.mean(axis=-1, keepdims=True)
         uc = (kc * self.g2) @ self.matrix.T
         uc -= uc.mean(axis=-1, keepdims=True)
         ug = uc * self.g3
         dim = y.shape[-1]
         squares = [kc @ kc.swapaxes(1, 2) / dim, uc @ uc.swapaxes(1, 2) / dim, ug @ ug.swapaxes(1, 2)]
-        lines = np.stack([uc @ self.cc / dim, ug @ (self.cc * self.g3), ug @ self.b3, mean], axis=1)
-        return kc, np.concatenate([*squares, lines], axis=1), self._pool(kc, uc, weights)
+        lines = np.stack([uc @ self.cc / dim, ug @ (self.cc * self.g3), ug @ self.b3], axis=1)
+        return k, np.concatenate([*squares, lines], axis=1), self._pool(kc, uc, weights)
 
     def _pool(self, kc: Doubles, uc: Doubles, weights: Doubles) -> Doubles:
         """n(z) for attention rows given from outside."""

@@ -46,14 +46,14 @@ def isa(a: Floats, weight: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class TCMGCQuery:
-    """Texts as a video's frames meet them; 0.2 MB a text at L = 32, D = 512. Probes are folded (p̂, [e, d])."""
+    """Texts as a video's frames meet them, 0.2 MB a text at L = 32, D = 512."""
 
-    frame_probes: Floats  # [T, D, 2 + 2L]: attention of s and w; probes s and w·Lm, for the R_j
-    attention_sums: Floats  # [T, 1 + L], to be multiplied with k̄
-    frame_offsets: Floats  # [T, 2, 1 + L]
-    video_probes: Floats  # [T, D, 1 + L]: probes s·G and w, for V
+    attention: Floats  # [T, D, 1 + L]: LN1 of s and w, over √D
+    frame_probes: Floats  # [T, D, 1 + L]: s and w·Lm, folded, for the R_j
+    frame_offsets: Floats  # [T, 2, 1 + L]: e and d of these
+    video_probes: Floats  # [T, D, 1 + L]: s·G and w, folded, for V
     video_offsets: Floats  # [T, 2, 1 + L]
-    directions: Floats  # [T, D], s·G, for the pre-selection
+    directions: Floats  # [T, D]: s·G, for the pre-selection
 
     def __len__(self) -> int:
         return len(self.directions)
@@ -97,10 +97,10 @@ class TCMGCScorer(VectorScorer):
         super().__init__(frames, dim, words, own)
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
-        """``frames`` kc [B, F, D], ``gram`` [B, 3F + 4, F], ``video`` [B, D], ``mask`` [B, F]."""
+        """``frames`` k [B, F, D], ``gram`` [B, 3F + 3, F], ``video`` [B, D], ``mask`` [B, F]."""
         self.check_video(video)
-        kc, gram, pooled = self.pooling.statistics(video.frames, mean_weights(video.mask))
-        return {"frames": kc, "gram": gram, "video": pooled, "mask": (video.mask > 0).astype(np.uint8)}
+        k, gram, pooled = self.pooling.statistics(video.frames, mean_weights(video.mask))
+        return {"frames": k, "gram": gram, "video": pooled, "mask": (video.mask > 0).astype(np.uint8)}
 
     def prepare(self, text: TextFeatures) -> TCMGCQuery:
         self.check_text(text)
@@ -110,8 +110,8 @@ class TCMGCScorer(VectorScorer):
         directions = s @ self.global_mat
         video_probes, video_offsets = self.pooling.fold(np.concatenate([directions, w], axis=1))
         return TCMGCQuery(
-            frame_probes=_columns(np.concatenate([attention, frame_probes], axis=1)),
-            attention_sums=attention.sum(axis=-1),
+            attention=_columns(attention),
+            frame_probes=_columns(frame_probes),
             frame_offsets=_columns(frame_offsets),
             video_probes=_columns(video_probes),
             video_offsets=_columns(video_offsets),
@@ -123,50 +123,54 @@ class TCMGCScorer(VectorScorer):
         frames, gram = rows["frames"], rows["gram"]
         logits = np.empty((len(query), len(frames)), np.float32)
         for block in blocks(len(frames), 4 * self.frames * self.dim):
-            kc, statistics = to_float32(frames[block]), to_float32(gram[block])
+            k = to_float32(frames[block].swapaxes(0, 1))  # [F, V, D]
+            statistics = to_float32(gram[block])
             for text in range(len(query)):
-                logits[text, block] = self._score(query, text, kc, statistics)
+                logits[text, block] = self._score(query, text, k, statistics)
         return logits
 
-    def _score(self, query: TCMGCQuery, text: int, kc: Floats, gram: Floats) -> Floats:
-        """One text against a block: ``kc [V, F, D]``, ``gram [V, 3F + 4, F]`` -> ``[V]``."""
-        attended = 1 + self.words
-        products = (kc.reshape(-1, self.dim) @ query.frame_probes[text]).reshape(*kc.shape[:2], -1)
-        attention, probed = products[..., :attended], products[..., attended:]
-        attention += gram[:, -1, :, None] * query.attention_sums[text]
-        softmax(attention, axis=1)  # [V, F, 1 + L]
-        factors = self._normalisers(attention, gram)  # [V, 1 + L, 3]
-        attention *= factors[:, None, :, 0]
-        # p·n(z) = (i2·i3/‖z‖·a)·(kc·p̂) + (i3/‖z‖)·e + (1/‖z‖)·d
-        of_video = (attention[:, None, :, 0] @ kc)[:, 0] @ query.video_probes[text]
-        of_video += factors[:, 0, 1:] @ query.video_offsets[text]  # [V, 1 + L]
-        of_frames = attention[..., 1:].swapaxes(1, 2) @ probed
-        of_frames += factors[:, 1:, 1:] @ query.frame_offsets[text]  # [V, L, 1 + L]
-        scores = np.stack(
-            [
-                of_video[:, 0],
-                self._video_word(of_video[:, 1:]),
-                self._sentence_frame(of_frames[..., 0]),
-                self._frame_word(of_frames[..., 1:]),
-            ],
-            axis=-1,
-        )
-        scores *= self.scale
-        return (softmax(scores @ self.logit_weight, axis=-1) * scores).sum(axis=-1)
+    def _score(self, query: TCMGCQuery, text: int, k: Floats, gram: Floats) -> Floats:
+        """One text against a block: ``k [F, V, D]``, ``gram [V, 3F + 3, F]`` -> ``[V]``."""
+        flat, shape = k.reshape(-1, self.dim), (*k.shape[:2], -1)
+        a = softmax((flat @ query.attention[text]).reshape(shape), axis=0)  # [F, V, 1 + L]
+        probed = (flat @ query.frame_probes[text]).reshape(shape)  # k·p̂
+        # p·n(z) = (i2·i3/‖z‖)·a·(k·p̂) + (i3/‖z‖)·e + (1/‖z‖)·d
+        factors = self._normalisers(a, gram)  # [3, V, 1 + L]
+        a *= factors[0]
+        rest = factors[1:].transpose(1, 2, 0)  # [V, 1 + L, 2]
+        of_frames = a[..., 1:].transpose(1, 2, 0) @ probed.swapaxes(0, 1)
+        of_frames += rest[:, 1:] @ query.frame_offsets[text]  # [V, L, 1 + L]: the R_j by s and w·Lm
+        pooled = a[..., 0].T[:, None] @ k.swapaxes(0, 1)  # [V, 1, D]
+        of_video = pooled[:, 0] @ query.video_probes[text]
+        of_video += rest[:, 0] @ query.video_offsets[text]  # [V, 1 + L]: V by s·G and w
+        four = [
+            of_video[:, 0],
+            self._video_word(of_video[:, 1:]),
+            self._sentence_frame(of_frames[..., 0]),
+            self._frame_word(of_frames[..., 1:]),
+        ]
+        scores = self.scale * np.stack(four)  # [4, V]
+        return (softmax(self.logit_weight.T @ scores, axis=0) * scores).sum(axis=0)
 
     def _normalisers(self, a: Floats, gram: Floats) -> Floats:
-        """i2·i3/‖z‖, i3/‖z‖ and 1/‖z‖ for attention rows ``a [V, F, n]``: ``[V, n, 3]``."""
+        """i2·i3/‖z‖, i3/‖z‖ and 1/‖z‖ for attention rows ``a [F, V, n]``: ``[3, V, n]``."""
         pooling, frames = self.pooling, self.frames
-        applied = gram[:, :-1] @ a  # [V, 3F + 3, n]
-        forms = applied[:, : 3 * frames].reshape(len(a), 3, frames, -1)
-        forms *= a[:, None]
-        g2, g3, n = np.maximum(forms.sum(axis=2), 0).swapaxes(0, 1)
-        h3, n1, n2 = applied[:, 3 * frames :].swapaxes(0, 1)
-        i2 = 1 / np.sqrt(g2 + np.float32(EPS))
-        i3 = 1 / np.sqrt(np.maximum((g3 * i2 + 2 * h3) * i2 + pooling.variance, np.float32(EPS)))
-        norm = ((n * i2 + 2 * n1) * i2 + pooling.norm) * i3 + 2 * (n2 * i2 + pooling.cross)
+        rows = a.swapaxes(0, 1)
+
+        def form(number: int) -> Floats:
+            """aᵀ·G·a of one of the three Gram matrices, ``[V, n]``."""
+            applied = np.empty_like(a)
+            matrices = gram[:, number * frames : (number + 1) * frames]
+            np.matmul(matrices, rows, out=applied.swapaxes(0, 1))
+            applied *= a
+            return np.maximum(applied.sum(axis=0), 0)
+
+        h3, n1, n2 = (gram[:, 3 * frames :] @ rows).swapaxes(0, 1)
+        i2 = 1 / np.sqrt(form(0) + np.float32(EPS))
+        i3 = 1 / np.sqrt(np.maximum((form(1) * i2 + 2 * h3) * i2 + pooling.variance, np.float32(EPS)))
+        norm = ((form(2) * i2 + 2 * n1) * i2 + pooling.norm) * i3 + 2 * (n2 * i2 + pooling.cross)
         inverse = 1 / np.sqrt(np.maximum(norm * i3 + pooling.bias, np.float32(TINY_NORM**2)))
-        return np.stack([i2 * i3 * inverse, i3 * inverse, inverse], axis=-1)
+        return np.stack([i2 * i3 * inverse, i3 * inverse, inverse])
 
     def _video_word(self, a: Floats) -> Floats:
         """``a [V, L]`` -> ``[V]``."""
@@ -192,9 +196,8 @@ class TCMGCScorer(VectorScorer):
 
     def relevance(self, query: TCMGCQuery, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: the sentence's own attention, sm_F(LN1(sentence)·LN1(y)ᵀ/√D)."""
-        frames, mean = to_float32(rows["frames"]), rows["gram"][:, -1]
-        logits = np.einsum("td,vfd->tvf", query.frame_probes[:, :, 0], frames, optimize=True)
-        logits += query.attention_sums[:, :1, None] * mean
+        k = to_float32(rows["frames"])
+        logits = np.einsum("td,vfd->tvf", query.attention[:, :, 0], k, optimize=True)
         return frame_relevance(logits, rows["mask"])
 
 

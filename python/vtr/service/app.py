@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr.errors import BackendError, UsageError, VtrError
@@ -53,10 +54,10 @@ def make_app(engine: Engine) -> Starlette:
         return JSONResponse({"status": "ok", "videos": await run_in_threadpool(lambda: len(engine.bank()))})
 
     async def video(request: Request) -> Response:
-        record = await run_in_threadpool(engine.bank().record, request.path_params["id"])
-        if record is None or not record.path.is_file():
+        path = await run_in_threadpool(video_path, engine, request.path_params["id"])
+        if path is None:
             return JSONResponse({"error": "no such video"}, status_code=404)
-        return FileResponse(record.path)
+        return FileResponse(path)
 
     async def page(request: Request) -> Response:
         return HTMLResponse(files("vtr.service").joinpath("page.html").read_text(encoding="utf-8"))
@@ -85,12 +86,21 @@ def answer(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
         raise UsageError(f'expected "k" as a whole number from 1 to {MAX_K}, got {k!r}')
     start = time.perf_counter()
-    options = {"k": k, "candidates": asked.get("candidates"), "where": asked.get("where")}
+    lists = engine.search(texts, k, asked.get("candidates"), asked.get("where"))
+    results = [[hit.as_json() for hit in hits] for hits in lists]
+    took = round((time.perf_counter() - start) * 1000, 3)
     if isinstance(text, str):
-        found: dict[str, Any] = {"hits": [hit.as_json() for hit in engine.search(text, **options)]}
-    else:
-        found = {"results": [[hit.as_json() for hit in hits] for hits in engine.search(texts, **options)]}
-    return {**found, "milliseconds": round((time.perf_counter() - start) * 1000, 3)}
+        return {"hits": results[0], "milliseconds": took}
+    return {"results": results, "milliseconds": took}
+
+
+def video_path(engine: Engine, video: int) -> Path | None:
+    """The file of an indexed video, if it is still there."""
+    try:
+        path = engine.bank().snapshot.record(video).path
+    except UsageError:
+        return None
+    return path if path.is_file() else None
 
 
 def describe(engine: Engine) -> dict[str, Any]:

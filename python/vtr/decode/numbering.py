@@ -1,0 +1,35 @@
+"""Which number a frame has: by time, as OpenCV numbers frames after a seek.
+
+With ``rate`` the frame rate that OpenCV reports, the frame shown ``t`` seconds after the first decodable one
+has the number ``round(t * rate)``. Where the frame rate is constant that is its place in the sequence. Where
+it varies, a number may belong to no frame or to several: frame ``i`` is then the first with the number
+``i``, or else the one on screen, which has the greatest number below ``i``. (OpenCV counts on from whatever
+keyframe its seek met, so what it returns for such files depends on where the keyframes lie.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Timestamps to frame numbers and back, exact in integers."""
+
+    origin: int  # timestamp of frame 0
+    time_base: Fraction  # seconds a tick
+    rate: Fraction  # frames a second
+
+    def number(self, timestamp: int) -> int:
+        """Number of the frame shown at ``timestamp``; halves round up, as in OpenCV."""
+        frames = (timestamp - self.origin) * self.time_base * self.rate
+        return (2 * frames.numerator + frames.denominator) // (2 * frames.denominator)
+
+    def timestamp(self, number: int) -> int:
+        """When frame ``number`` is due, rounded down to a tick."""
+        return self.origin + int(number / (self.rate * self.time_base))
+
+    def seconds(self, timestamp: int) -> float:
+        """Seconds from frame 0 to ``timestamp``."""
+        return float((timestamp - self.origin) * self.time_base)
