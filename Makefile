@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,export,serve,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,export,serve,plot,dev]'
 	$(BIN)/pip install -q --no-deps clip-anytorch==2.6.0
 	touch $@
 

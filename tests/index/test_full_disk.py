@@ -191,9 +191,8 @@ def test_order_of_durability(store, monkeypatch):
         add(writer, range(3, 5))
         writer.compact()
     steps = [label if label != "sql" else args[1].split()[0] for label, args in trace]
-    assert steps == ["BEGIN", "fsync", "rename", "fsync", "COMMIT"] + [
-        "BEGIN", "fsync", "rename", "fsync", "COMMIT", "unlink", "unlink",
-    ]  # fmt: skip
+    commit = ["BEGIN", "fsync", "rename", "fsync", "COMMIT"]
+    assert steps == [*commit, *commit, "unlink", "unlink"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")

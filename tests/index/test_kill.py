@@ -19,7 +19,7 @@ from vtr.index import IndexStore, compaction, segment, verify_index
 from vtr.index import session as sessions
 
 KILLS = int(os.environ.get("VTR_KILLS", "12"))
-STRIDE = 1 if KILLS >= 200 else 7  # of the steps at which work is stopped
+STRIDE = 1 if KILLS >= 200 else 11  # of the steps at which work is stopped
 
 
 def test_killed_at_seeded_moments(tmp_path):
@@ -30,7 +30,12 @@ def test_killed_at_seeded_moments(tmp_path):
     longest = 0.15  # seconds; a round takes less
     lines_seen = 0
     for kill in range(KILLS):
-        command = [sys.executable, Path(__file__).with_name("index_rounds.py"), store.path, str(kill * 10_000)]
+        command = [
+            sys.executable,
+            Path(__file__).with_name("index_rounds.py"),
+            store.path,
+            str(kill * 10_000),
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == "ready\n"
             time.sleep(moments.uniform(0, longest))

@@ -61,6 +61,17 @@ def test_blocks(scattered, rows):
     assert seen == len(contents)
 
 
+def test_blocks_are_views_where_rows_lie_together(store):
+    with store.writer() as writer:
+        add(writer, range(40))
+        add(writer, range(40, 70))
+    spans = []
+    for span, arrays in store.snapshot().blocks(["frames"], 32):
+        assert not arrays["frames"].flags.writeable and not arrays["frames"].flags.owndata
+        spans.append((span.start, span.stop))
+    assert spans == [(0, 32), (32, 40), (40, 70)]
+
+
 def test_arguments_are_checked(scattered):
     snapshot = scattered[0].snapshot()
     for positions in ([-1], [len(snapshot)], [0.5], [[0]], ["a"]):

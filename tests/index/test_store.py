@@ -260,6 +260,8 @@ def test_stats(store):
         ({"metadata": [1]}, "metadata as a mapping"),
         ({"metadata": {"x": "y" * (1 << 20)}}, "bytes of metadata"),
         ({"metadata": json.loads('{"a":' * 80 + "1" + "}" * 80)}, "levels deep"),
+        ({"metadata": json.loads('{"a":' * 700 + "1" + "}" * 700)}, "levels deep|recursion"),
+        ({"fps": np.complex64(1)}, "fps as a finite number"),
     ],
 )
 def test_records_that_cannot_be_stored(store, changes, message):

@@ -182,7 +182,7 @@ class FrameReader(Generic[T]):
     # -- what to decode -------------------------------------------------------------------------------
 
     def _on_screen(self, number: int) -> int | None:
-        """The greatest number at or below ``number`` among the packets since the keyframe."""
+        """The number of the frame on screen at ``number``, among the packets since the keyframe."""
         if self._in_turn:
             return number
         stamps = [*self._behind, *(t for t in map(_timestamp, self._ahead) if t is not None)]
@@ -241,7 +241,7 @@ class FrameReader(Generic[T]):
             self._offer(frame, self._number(frame))
 
     def _offer(self, frame: VideoFrame, number: int) -> None:
-        if number in self._wanted and number not in self._shown:
+        if number in self._wanted:  # of several with one number the last stays
             self._shown[number] = self._keep(frame, number)
 
     def _number(self, frame: VideoFrame) -> int:
@@ -289,11 +289,9 @@ class FrameReader(Generic[T]):
         before: tuple[VideoFrame, int] | None = None
         for frame in self._every_frame():
             at = self._number(frame)
-            if at > number and before is not None:
+            if at > number:
                 break
             before = frame, at
-            if at >= number:
-                break
         self._empty_decoder()
         return None if before is None else self._keep(*before)
 

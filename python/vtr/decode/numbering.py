@@ -2,9 +2,9 @@
 
 With ``rate`` the frame rate that OpenCV reports, the frame shown ``t`` seconds after the first decodable one
 has the number ``round(t * rate)``. Where the frame rate is constant that is its place in the sequence. Where
-it varies, a number may belong to no frame or to several: frame ``i`` is then the first with the number
-``i``, or else the one on screen, which has the greatest number below ``i``. (OpenCV counts on from whatever
-keyframe its seek met, so what it returns for such files depends on where the keyframes lie.)
+it varies, a number may belong to no frame or to several; asked for frame ``i`` we give the frame on screen
+then, which is the last whose number is at most ``i``. (OpenCV counts on from whatever keyframe its seek met,
+so what it returns for such files depends on where the keyframes lie.)
 """
 
 from __future__ import annotations

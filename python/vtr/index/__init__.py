@@ -1,6 +1,7 @@
 """The index store: which videos there are, their metadata, and their features on disk."""
 
-from vtr.index.records import ColumnSpec, FailedFile, VideoRecord
+from vtr.columns import ColumnSpec
+from vtr.index.records import FailedFile, VideoRecord
 from vtr.index.snapshot import Snapshot
 from vtr.index.store import IndexStore
 from vtr.index.verify import verify_index

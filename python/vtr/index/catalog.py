@@ -249,7 +249,7 @@ class Catalog:
         """A connection inside one read transaction."""
         with as_index_errors(self.directory):
             found = _regular(self.path)
-            if False:
+            if (found.st_dev, found.st_ino) != self._file:
                 raise IndexStoreError(f"{self.directory}: the index was replaced by another: open it again")
             db = self._take()
             try:

@@ -1,4 +1,4 @@
-"""What the index store takes and gives: column declarations, videos and failed files, all checked."""
+"""What the index store takes and gives: columns, videos and failed files, all checked."""
 
 from __future__ import annotations
 
@@ -8,48 +8,19 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
+from vtr.columns import ColumnSpec
 from vtr.errors import UsageError
 
 INT64_MAX = (1 << 63) - 1
+ROW_BYTES = 1 << 30  # of one column
+MAX_AXES = 15  # of a column, without the row axis
 METADATA_BYTES = 1 << 20  # of JSON text a video
 METADATA_DEPTH = 64  # SQLite's JSON functions refuse documents nested some hundred levels deep
-COLUMN_DTYPES = tuple(
-    np.dtype(name) for name in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")
-)  # what a segment file can hold
-
-
-@dataclass(frozen=True)
-class ColumnSpec:
-    """One array that every video has: its shape without the row axis, and its dtype."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in shape))
-        object.__setattr__(self, "dtype", np.dtype(dtype))
-        if any(size < 1 for size in self.shape) or self.dtype not in COLUMN_DTYPES:
-            raise UsageError(
-                f"expected a column of positive sizes and a little-endian number type, got {shape} {dtype}"
-            )
-
-    @property
-    def row_bytes(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
-
-    def to_json(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name}
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> ColumnSpec:
-        return cls(tuple(entry["shape"]), entry["dtype"])
 
 
 def checked_columns(columns: Mapping[str, ColumnSpec]) -> dict[str, ColumnSpec]:
@@ -59,6 +30,11 @@ def checked_columns(columns: Mapping[str, ColumnSpec]) -> dict[str, ColumnSpec]:
             raise UsageError(f"{name!r} cannot name a column: use letters, digits and _")
     if not columns:
         raise UsageError("expected at least one column, got none")
+    for name, spec in columns.items():
+        if spec.row_bytes > ROW_BYTES or len(spec.shape) > MAX_AXES:
+            raise UsageError(
+                f"column {name!r}: expected at most {ROW_BYTES} bytes a row, got shape {spec.shape}"
+            )
     return dict(columns)
 
 
@@ -124,7 +100,11 @@ def whole(name: str, value: Any) -> int:
 
 
 def real(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.integer, np.floating))
+        or not math.isfinite(value)
+    ):
         raise UsageError(f"expected {name} as a finite number, got {value!r:.80}")
     return float(value)
 
@@ -145,11 +125,12 @@ def metadata_json(metadata: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
+        depth = _depth(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
         raise UsageError(f"expected metadata that JSON can hold: {error}") from None
     if size > METADATA_BYTES:
         raise UsageError(f"expected at most {METADATA_BYTES} bytes of metadata a video, got {size}")
-    if _depth(json.loads(text)) > METADATA_DEPTH:
+    if depth > METADATA_DEPTH:
         raise UsageError(f"expected metadata nested at most {METADATA_DEPTH} levels deep")
     return text
 

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError
 from vtr.index.catalog import SegmentRow
-from vtr.index.records import ColumnSpec
 from vtr.safetensors_io import SafetensorsError, read_safetensors, write_safetensors
 
 SEGMENTS = "segments"
@@ -229,17 +229,15 @@ def gather_rows(
             wanted = np.flatnonzero(segment_of == segment)
             out[wanted] = array[row_of[wanted]]
         return
-    for start, stop in pairwise([*starts, len(row_of)]):
+    for start, stop in pairwise([*starts.tolist(), len(row_of)]):
         first = row_of[start]
         out[start:stop] = arrays[int(segment_of[start])][first : first + stop - start]
 
 
-def runs(segment_of: NDArray[np.int64], row_of: NDArray[np.int64]) -> list[int]:
-    """Where runs of rows that lie side by side in one segment begin."""
-    if not len(row_of):
-        return []
+def runs(segment_of: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of rows that lie side by side in one segment begin: ascending, the first at 0."""
     breaks = (np.diff(segment_of) != 0) | (np.diff(row_of) != 1)
-    return [0, *(np.flatnonzero(breaks) + 1).tolist()]
+    return np.flatnonzero(np.concatenate([np.ones(min(1, len(row_of)), bool), breaks]))
 
 
 def file_checksum(path: Path) -> int:

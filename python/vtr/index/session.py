@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError
 from vtr.index.catalog import (
     CATALOG,
@@ -27,7 +28,6 @@ from vtr.index.catalog import (
     select,
 )
 from vtr.index.lock import WriterLock
-from vtr.index.records import ColumnSpec
 from vtr.index.segment import SEGMENTS, Segment, is_segment_file, segment_path, write_segment
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError, UsageError
 from vtr.index.catalog import AT_VERSION, Catalog, ContentRow, SegmentRow, VideoRow, get_setting, scan, select
-from vtr.index.records import ColumnSpec, VideoRecord, path_of
+from vtr.index.records import VideoRecord, path_of
 from vtr.index.segment import CONTENTS, Segment, gather_rows, runs
 from vtr.index.where import Where, compile_where
 
@@ -52,6 +53,7 @@ class Snapshot:
         self._contents = contents  # [N], their numbers in the catalog
         self._segment_of = segment_of  # [N], position in `segments`
         self._row_of = row_of  # [N], row in that segment
+        self._run_ends = np.append(runs(segment_of, row_of)[1:], len(ids))  # of rows side by side in a file
         self._selections: dict[Any, Positions] = {}
         self._lock = threading.Lock()
         for array in (ids, contents, segment_of, row_of):
@@ -91,22 +93,25 @@ class Snapshot:
         """All positions in order, ``rows`` at most at a time, with their columns.
 
         Where the rows lie side by side in one segment the arrays are views of the mapped file, read-only
-        and free; otherwise copies.
+        and free; otherwise copies. A block ends early where that keeps it a view.
         """
         if rows < 1:
             raise UsageError(f"expected at least 1 row a block, got {rows}")
         names = list(names)
-        for start in range(0, len(self), rows):
-            span = slice(start, min(start + rows, len(self)))
-            yield span, {name: self._block(name, span) for name in names}
-
-    def _block(self, name: str, span: slice) -> NDArray[Any]:
-        self._spec(name)
-        segment_of, row_of = self._segment_of[span], self._row_of[span]
-        if len(runs(segment_of, row_of)) == 1:
-            first = row_of[0]
-            return self._segments[segment_of[0]].column(name)[first : first + len(row_of)]
-        return self.gather(name, np.arange(span.start, span.stop))
+        for name in names:
+            self._spec(name)
+        start = 0
+        while start < len(self):
+            stop = min(start + rows, len(self))
+            run_end = int(self._run_ends[np.searchsorted(self._run_ends, start, side="right")])
+            if run_end - start >= (stop - start) / 4:
+                stop = min(stop, run_end)
+                segment, first = self._segments[self._segment_of[start]], int(self._row_of[start])
+                arrays = {name: segment.column(name)[first : first + stop - start] for name in names}
+            else:
+                arrays = {name: self.gather(name, np.arange(start, stop)) for name in names}
+            yield slice(start, stop), arrays
+            start = stop
 
     def _arrays(self, name: str, segment_of: NDArray[np.int64]) -> dict[int, NDArray[Any]]:
         """The column in each segment that is needed, checked; new segments are checked in parallel."""

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError
 from vtr.index.catalog import (
     CATALOG,
@@ -37,7 +38,7 @@ from vtr.index.catalog import (
     select,
 )
 from vtr.index.lock import LOCK, WriterLock
-from vtr.index.records import ColumnSpec, FailedFile, checked_columns
+from vtr.index.records import FailedFile, checked_columns
 from vtr.index.segment import SEGMENTS, Segment, SegmentMissing, check_segments_folder, sync_folder
 from vtr.index.session import Session
 from vtr.index.snapshot import Snapshot, read_snapshot

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.scoring.numerics import TINY_NORM, Floats
+from vtr.scoring.numerics import TINY_NORM, Floats, transform
 
 EPS = 1e-5  # of the three layer norms
 POOL = "conditional_transformer.pool_frames."
@@ -74,7 +74,7 @@ class Pooling:
         self.norm = np.float32((self.cc * self.g3) @ (self.cc * self.g3))
         self.cross = np.float32((self.cc * self.g3) @ self.b3)
         self.bias = np.float32(self.b3 @ self.b3)
-        self._fold = np.ascontiguousarray((self.matrix * self.g2).astype(np.float32))  # A∘g2, columns scaled
+        self._fold = (self.matrix * self.g2).astype(np.float32)  # x @ this = (x·A)∘g2
 
     # ---- queries --------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Pooling:
         scaled = probes * self.g3.astype(np.float32)
         scaled -= scaled.mean(axis=-1, keepdims=True)
         offsets = np.stack([scaled @ self.cc, probes @ self.b3], axis=-1)
-        folded = scaled @ self._fold
+        folded = transform(scaled, self._fold)
         folded -= folded.mean(axis=-1, keepdims=True)
         return folded, offsets.astype(np.float32)
 

@@ -16,21 +16,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.scoring.numerics import Floats, blocks, to_float32, unit
+from vtr.scoring.numerics import Floats, dots, for_blocks, to_float32, unit
 
 
 def products(vectors: Floats, stored: NDArray[Any]) -> Floats:
     """Dot products of ``vectors [N, D]`` with stored rows ``[V, D]``, float16 or float32: ``[N, V]``."""
     result = np.empty((len(vectors), len(stored)), np.float32)
-    for block in blocks(len(stored), 4 * stored.shape[1]):
-        result[:, block] = vectors @ to_float32(stored[block]).T
+
+    def work(block: slice) -> None:
+        dots(to_float32(stored[block]), vectors, result[:, block].T)
+
+    for_blocks(work, len(stored), 4 * stored.shape[1])
     return result
 
 
 def cosine(vectors: NDArray[Any], others: NDArray[Any]) -> Floats:
-    """Cosines of ``vectors [Va, D]`` with ``others [Vb, D]``, which need not be of unit length: ``[Va, Vb]``."""
+    """Cosines ``[Va, Vb]`` of ``vectors [Va, D]`` with ``others [Vb, D]``, whatever their lengths."""
+    result = np.empty((len(vectors), len(others)), np.float32)
     left = unit(to_float32(vectors))
-    result = np.empty((len(left), len(others)), np.float32)
-    for block in blocks(len(others), 4 * others.shape[1]):
-        result[:, block] = left @ unit(to_float32(others[block])).T
+
+    def work(block: slice) -> None:
+        dots(unit(to_float32(others[block])), left, result[:, block].T)
+
+    for_blocks(work, len(others), 4 * others.shape[1])
     return np.clip(result, -1, 1, out=result)  # rounding may pass 1 by 1e-7

@@ -29,7 +29,7 @@ from vtr.errors import BundleError
 from vtr.scoring.base import Rows, VectorScorer, frame_relevance, mean_weights
 from vtr.scoring.gram import EPS, Pooling, gram_rows, pool_shapes
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
-from vtr.scoring.numerics import TINY_NORM, Floats, blocks, softmax, to_float32, unit
+from vtr.scoring.numerics import TINY_NORM, Floats, dots, for_blocks, softmax, to_float32, transform, unit
 from vtr.types import TextFeatures, VideoFeatures
 
 LAMBDA = np.float32(100)
@@ -48,10 +48,10 @@ def isa(a: Floats, weight: Floats) -> Floats:
 class TCMGCQuery:
     """Texts as a video's frames meet them, 0.2 MB a text at L = 32, D = 512."""
 
-    attention: Floats  # [T, D, 1 + L]: LN1 of s and w, over √D
-    frame_probes: Floats  # [T, D, 1 + L]: s and w·Lm, folded, for the R_j
+    attention: Floats  # [T, 1 + L, D]: LN1 of sentence and words, over √D
+    frame_probes: Floats  # [T, 1 + L, D]: s and w·Lm, folded, for the R_j
     frame_offsets: Floats  # [T, 2, 1 + L]: e and d of these
-    video_probes: Floats  # [T, D, 1 + L]: s·G and w, folded, for V
+    video_probes: Floats  # [T, 1 + L, D]: s·G and w, folded, for V
     video_offsets: Floats  # [T, 2, 1 + L]
     directions: Floats  # [T, D]: s·G, for the pre-selection
 
@@ -106,15 +106,17 @@ class TCMGCScorer(VectorScorer):
         self.check_text(text)
         s, w = unit(text.sentence)[:, None], unit(text.words)
         attention = self.pooling.queries(np.concatenate([text.sentence[:, None], text.words], axis=1))
-        frame_probes, frame_offsets = self.pooling.fold(np.concatenate([s, w @ self.local_mat], axis=1))
-        directions = s @ self.global_mat
+        frame_probes, frame_offsets = self.pooling.fold(
+            np.concatenate([s, transform(w, self.local_mat)], axis=1)
+        )
+        directions = transform(s, self.global_mat)
         video_probes, video_offsets = self.pooling.fold(np.concatenate([directions, w], axis=1))
         return TCMGCQuery(
-            attention=_columns(attention),
-            frame_probes=_columns(frame_probes),
-            frame_offsets=_columns(frame_offsets),
-            video_probes=_columns(video_probes),
-            video_offsets=_columns(video_offsets),
+            attention=attention,
+            frame_probes=frame_probes,
+            frame_offsets=frame_offsets.swapaxes(1, 2),
+            video_probes=video_probes,
+            video_offsets=video_offsets.swapaxes(1, 2),
             directions=directions[:, 0],
         )
 
@@ -122,18 +124,21 @@ class TCMGCScorer(VectorScorer):
         """Logits ``[T, V]``."""
         frames, gram = rows["frames"], rows["gram"]
         logits = np.empty((len(query), len(frames)), np.float32)
-        for block in blocks(len(frames), 4 * self.frames * self.dim):
+
+        def work(block: slice) -> None:
             k = to_float32(frames[block].swapaxes(0, 1))  # [F, V, D]
             statistics = to_float32(gram[block])
             for text in range(len(query)):
                 logits[text, block] = self._score(query, text, k, statistics)
+
+        for_blocks(work, len(frames), 4 * self.frames * self.dim)
         return logits
 
     def _score(self, query: TCMGCQuery, text: int, k: Floats, gram: Floats) -> Floats:
         """One text against a block: ``k [F, V, D]``, ``gram [V, 3F + 3, F]`` -> ``[V]``."""
         flat, shape = k.reshape(-1, self.dim), (*k.shape[:2], -1)
-        a = softmax((flat @ query.attention[text]).reshape(shape), axis=0)  # [F, V, 1 + L]
-        probed = (flat @ query.frame_probes[text]).reshape(shape)  # k·p̂
+        a = softmax(dots(flat, query.attention[text]).reshape(shape), axis=0)  # [F, V, 1 + L]
+        probed = dots(flat, query.frame_probes[text]).reshape(shape)  # k·p̂
         # p·n(z) = (i2·i3/‖z‖)·a·(k·p̂) + (i3/‖z‖)·e + (1/‖z‖)·d
         factors = self._normalisers(a, gram)  # [3, V, 1 + L]
         a *= factors[0]
@@ -141,7 +146,7 @@ class TCMGCScorer(VectorScorer):
         of_frames = a[..., 1:].transpose(1, 2, 0) @ probed.swapaxes(0, 1)
         of_frames += rest[:, 1:] @ query.frame_offsets[text]  # [V, L, 1 + L]: the R_j by s and w·Lm
         pooled = a[..., 0].T[:, None] @ k.swapaxes(0, 1)  # [V, 1, D]
-        of_video = pooled[:, 0] @ query.video_probes[text]
+        of_video = dots(pooled[:, 0], query.video_probes[text])
         of_video += rest[:, 0] @ query.video_offsets[text]  # [V, 1 + L]: V by s·G and w
         four = [
             of_video[:, 0],
@@ -197,13 +202,8 @@ class TCMGCScorer(VectorScorer):
     def relevance(self, query: TCMGCQuery, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: the sentence's own attention, sm_F(LN1(sentence)·LN1(y)ᵀ/√D)."""
         k = to_float32(rows["frames"])
-        logits = np.einsum("td,vfd->tvf", query.attention[:, :, 0], k, optimize=True)
+        logits = np.einsum("td,vfd->tvf", query.attention[:, 0], k, optimize=True)
         return frame_relevance(logits, rows["mask"])
 
 
 _FRAME_WORD = ("word_mat_weight", "frame_word_mat_weight", "word_mat_weight2", "frame_word_mat_weight2")
-
-
-def _columns(x: Floats) -> Floats:
-    """The last two axes exchanged, contiguous: probes become the columns of a matrix."""
-    return np.ascontiguousarray(x.swapaxes(-1, -2))

@@ -24,7 +24,7 @@ import numpy as np
 from vtr.columns import ColumnSpec
 from vtr.scoring.base import Rows, VectorScorer, frame_relevance, required
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
-from vtr.scoring.numerics import Floats, blocks, softmax, to_float32, unit
+from vtr.scoring.numerics import Floats, dots, for_blocks, softmax, to_float32, transform, unit
 from vtr.types import TextFeatures, VideoFeatures
 
 TEMPERATURE = np.float32(100)  # softmax at similarity / 0.01
@@ -82,26 +82,31 @@ class XClipScorer(VectorScorer):
     def prepare(self, text: TextFeatures) -> XClipQuery:
         self.check_text(text)
         s, w = unit(text.sentence)[:, None], unit(text.words)
-        frame_probes = np.concatenate([s, w @ self.head["local_mat_weight"]], axis=1)
-        video_probes = np.concatenate([s @ self.head["global_mat_weight"], w], axis=1)
+        frame_probes = np.concatenate([s, transform(w, self.head["local_mat_weight"])], axis=1)
+        video_probes = np.concatenate([transform(s, self.head["global_mat_weight"]), w], axis=1)
         return XClipQuery(frame_probes, video_probes)
 
     def score(self, query: XClipQuery, rows: Rows) -> Floats:
         """Logits ``[T, V]``."""
         frames, video = rows["frames"], rows["video"]
         logits = np.empty((len(query), len(frames)), np.float32)
-        for block in blocks(len(frames), 4 * (self.frames + 1) * self.dim):
+
+        def work(block: slice) -> None:
             f = to_float32(frames[block].swapaxes(0, 1))  # [F, V, D]
             v = to_float32(video[block])  # [V, D]
             for text in range(len(query)):
                 logits[text, block] = self._score(query.frame_probes[text], query.video_probes[text], f, v)
+
+        for_blocks(work, len(frames), 4 * (self.frames + 1) * self.dim)
         return logits
 
     def _score(self, frame_probes: Floats, video_probes: Floats, f: Floats, v: Floats) -> Floats:
         """One text against a block: ``f [F, V, D]``, ``v [V, D]`` -> ``[V]``."""
         head, videos = self.head, len(v)
-        with_frames = (frame_probes @ f.reshape(-1, self.dim).T).reshape(-1, self.frames, videos)
-        with_video = video_probes @ v.T  # [1 + L, V]
+        with_frames = np.empty((len(frame_probes), self.frames, videos), np.float32)
+        dots(f.reshape(-1, self.dim), frame_probes, with_frames.reshape(len(frame_probes), -1).T)
+        with_video = np.empty((len(video_probes), videos), np.float32)
+        dots(v, video_probes, with_video.T)
         a = with_frames[1:]  # [L, F, V]
         c = isa(a.swapaxes(0, 1), head["word_mat_weight"])  # over words: [F, V]
         r = isa(a, head["frame_mat_weight"])  # over frames: [L, V]

@@ -1,0 +1,348 @@
+"""The encoder backends against the reference model, and what happens when they cannot do what is asked."""
+
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from vtr.bundle import Bundle
+from vtr.encoders import choice, open_encoders
+from vtr.encoders.choice import choose
+from vtr.errors import BackendError, BundleError, UsageError
+
+torch = pytest.importorskip("torch")
+
+BACKENDS = ["openvino", "onnxruntime"]
+# Graphs differ from PyTorch in the order of sums; features are of size 1 to 10.
+EXACT = 1e-4
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    if find_spec(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    """A reference model with a temporal head, and its bundle."""
+    reference, path = models("clip4clip-seqTransf")
+    return reference, Bundle.open(path)
+
+
+def inputs(reference, texts=3, videos=2, frames=None, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = reference.sizes
+    count = frames or sizes["frames"]
+    ids = rng.integers(1, sizes["vocab"] - 1, (texts, sizes["words"]))
+    ids[:, -1] = sizes["vocab"] - 1
+    pixels = rng.integers(0, 256, (videos, count, sizes["image"], sizes["image"], 3), dtype=np.uint8)
+    mask = np.ones((videos, count), np.float32)
+    mask[0, 1:] = 0
+    return ids, pixels, mask
+
+
+@pytest.mark.parametrize("texts, videos, frames", [(1, 1, 1), (5, 2, 3), (19, 19, 1), (2, 1, 12)])
+def test_towers_equal_the_reference(model, backend, texts, videos, frames):
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend, precision="fp32")
+    ids, pixels, mask = inputs(reference, texts, videos, frames)
+    sentence, words = encoders.text(ids)
+    features = encoders.vision(pixels, mask)
+    with torch.inference_mode():
+        expected = [t.numpy() for t in reference.encode_text(torch.from_numpy(ids))]
+        expected.append(reference.encode_vision(torch.from_numpy(pixels), torch.from_numpy(mask)).numpy())
+    for actual, wanted in zip((sentence, words, features), expected, strict=True):
+        assert actual.dtype == np.float32 and actual.shape == wanted.shape
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("name", ["clip4clip-seqTransf", "clip4clip-tightTransf"])
+def test_heads_equal_the_reference(models, backend, name):
+    reference, path = models(name)
+    encoders = open_encoders(Bundle.open(path), backend=backend)  # heads are exact whatever auto picks
+    F, D = reference.sizes["frames"], reference.sizes["dim"]
+    rng = np.random.default_rng(0)
+    features, sentence = (rng.normal(size=s).astype(np.float32) for s in ((3, F, D), (3, D)))
+    mask = (np.arange(F) < np.array([[1], [F - 1], [F]])).astype(np.float32)
+    outputs = encoders.temporal(features, mask)
+    tensors = torch.from_numpy(features), torch.from_numpy(mask)
+    with torch.inference_mode():
+        expected = reference.temporal(*tensors)
+        assert outputs.keys() == expected.keys()
+        for key, tensor in expected.items():
+            np.testing.assert_allclose(outputs[key], tensor.numpy(), rtol=0, atol=EXACT)
+        if reference.scoring == "cross":
+            logits = reference.cross(torch.from_numpy(sentence), expected["frames"], tensors[1])
+            actual = encoders.cross(sentence, outputs["frames"], mask)
+            assert actual.shape == (3,)
+            np.testing.assert_allclose(actual, logits.numpy(), rtol=0, atol=1e-3)  # logits reach 10
+        else:
+            with pytest.raises(UsageError, match="no cross encoder"):
+                encoders.cross(sentence, features, mask)
+
+
+def test_pixels_of_masked_frames_do_not_matter(model, backend):
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend, precision="fp32")
+    _, pixels, mask = inputs(reference)
+    features = encoders.vision(pixels, mask)
+    np.testing.assert_allclose(features[0, 1:], features[0, 1:2].repeat(11, 0), atol=1e-5)
+    assert np.abs(features[0, 0] - features[0, 1]).max() > 0.1
+
+
+def test_empty_batches(model, backend):
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend)
+    ids, pixels, mask = inputs(reference)
+    sentence, words = encoders.text(ids[:0])
+    assert sentence.shape == (0, 64) and words.shape == (0, 32, 64)
+    assert encoders.vision(pixels[:0], mask[:0]).shape == (0, 12, 64)
+    outputs = encoders.temporal(np.zeros((0, 12, 64), np.float32), mask[:0])
+    assert {name: array.shape for name, array in outputs.items()} == {
+        "frames": (0, 12, 64),
+        "weights": (0, 12),
+        "video": (0, 64),
+    }
+
+
+def test_strided_and_read_only_input(model, backend):
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend, precision="fp32")
+    _, pixels, mask = inputs(reference)
+    flipped = pixels[:, :, ::-1, ::-1]
+    frozen = np.ascontiguousarray(flipped)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(encoders.vision(flipped, mask), encoders.vision(frozen, mask))
+
+
+def test_many_threads_at_once(model, backend):
+    """Sixteen threads, each with its own input, get their own answers; and no answer changes later."""
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend, precision="fp32", threads=1)
+    batches = [inputs(reference, texts=2, seed=seed)[0] for seed in range(16)]
+    expected = [open_encoders(bundle, backend=backend, precision="fp32").text(ids)[0] for ids in batches[:1]]
+    expected += [encoders.text(ids)[0] for ids in batches[1:]]
+    wrong = []
+
+    def work(number):
+        for _ in range(5):
+            kept = encoders.text(batches[number])[0]
+            encoders.text(batches[(number + 1) % 16])
+            if np.abs(kept - expected[number]).max() > 1e-5:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_bfloat16_stays_close(model):
+    if "bf16" not in choice.openvino_precisions():
+        pytest.skip("no bfloat16 on this processor")
+    reference, bundle = model
+    _, pixels, mask = inputs(reference)
+    exact, fast = (open_encoders(bundle, "openvino", precision=p) for p in ("fp32", "bf16"))
+    a, b = exact.vision(pixels, mask), fast.vision(pixels, mask)
+    assert not np.array_equal(a, b), "bf16 was asked for and not used"
+    cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    assert cosine.min() > 0.999  # 8 bits of mantissa over 2 layers give 0.9999
+    np.testing.assert_array_equal(exact.temporal(a, mask)["video"], fast.temporal(a, mask)["video"])
+
+
+# ---- misuse ------------------------------------------------------------------------------------------
+
+
+def test_shapes_and_types_are_checked(model, backend):
+    reference, bundle = model
+    encoders = open_encoders(bundle, backend=backend)
+    ids, pixels, mask = inputs(reference)
+    features = np.zeros((2, 12, 64), np.float32)
+    wrong = [
+        (encoders.text, [ids.astype(np.int32)], "ids as int64"),
+        (encoders.text, [ids[:, :-1]], r"\[3, 32\]"),
+        (encoders.text, [ids[0]], r"\[32, 32\]"),
+        (encoders.text, [ids - 10**6], r"0\.\.49407"),
+        (encoders.text, [ids + 1], r"0\.\.49407"),
+        (encoders.vision, [pixels.astype(np.float32), mask], "frames as uint8"),
+        (encoders.vision, [pixels[..., :2], mask], "frames as uint8"),
+        (encoders.vision, [pixels[0], mask[0]], "frames as uint8"),
+        (encoders.vision, [pixels, mask.astype(np.float64)], "mask as float32"),
+        (encoders.vision, [pixels, mask[:, :3]], "mask as float32"),
+        (encoders.temporal, [features[:, :3], mask[:, :3]], "features as float32"),
+        (encoders.temporal, [features, mask[:1]], "mask as float32"),
+    ]
+    for method, arguments, message in wrong:
+        with pytest.raises(UsageError, match=message):
+            method(*arguments)
+
+
+def test_coupled_frames_come_whole(models, backend):
+    reference, path = models("clip4clip-3d")
+    encoders = open_encoders(Bundle.open(path), backend=backend)
+    _, pixels, mask = inputs(reference)
+    assert encoders.vision(pixels, mask).shape == (2, 12, 64)
+    with pytest.raises(UsageError, match=r"\[2, 12, 64, 64, 3\]"):
+        encoders.vision(pixels[:, :1], mask[:, :1])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"backend": "tensorflow"}, "backend auto, openvino"),
+        ({"device": "tpu"}, "device auto, cpu"),
+        ({"precision": "int4"}, "precision auto, fp32"),
+        ({"threads": 0}, "threads"),
+        ({"threads": 2.0}, "threads"),
+    ],
+)
+def test_unknown_names(model, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        open_encoders(model[1], **arguments)
+
+
+def hide(monkeypatch, *names):
+    monkeypatch.setattr(choice, "find_spec", lambda name: None if name in names else find_spec(name))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_missing_backend_names_its_install_command(monkeypatch, name):
+    hide(monkeypatch, name)
+    with pytest.raises(BackendError, match=r"is not installed: pip install 'vtr\[cpu\]'"):
+        choose("fp32", name, "cpu", "auto")
+
+
+def test_auto_takes_what_is_there_and_says_so(monkeypatch):
+    monkeypatch.setattr(choice, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(choice, "openvino_precisions", lambda: ("fp32", "bf16"))
+    monkeypatch.setattr(choice, "find_spec", lambda name: True)
+    found = choose("fp32", "auto", "auto", "auto")
+    assert (found.backend, found.device, found.precision) == ("openvino", "cpu", "bf16")
+    assert "OpenVINO on cpu, bf16" in found.description and "in hardware" in found.description
+    assert choose("int8", "auto", "auto", "auto").backend == "onnxruntime"
+    monkeypatch.setattr(choice, "openvino_precisions", lambda: ("fp32",))
+    assert choose("bf16", "auto", "auto", "auto").precision == "fp32"
+    monkeypatch.setattr(choice, "find_spec", lambda name: name == "onnxruntime" or None)
+    found = choose("fp32", "auto", "cpu", "auto")
+    assert (found.backend, found.precision) == ("onnxruntime", "fp32")
+    assert "OpenVINO is not installed" in found.description
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    with pytest.raises(BackendError, match=r"pip install 'vtr\[cpu\]'"):
+        choose("fp32", "auto", "cpu", "auto")
+
+
+def test_precisions_that_a_backend_lacks(monkeypatch):
+    monkeypatch.setattr(choice, "find_spec", lambda name: True)
+    monkeypatch.setattr(choice, "openvino_precisions", lambda: ("fp32",))
+    for exported, backend, precision, message in [
+        ("fp32", "openvino", "bf16", "no bf16 arithmetic, only fp32"),
+        ("fp32", "openvino", "fp16", "no fp16 arithmetic"),
+        ("fp32", "onnxruntime", "bf16", "--precision bf16, use backend openvino"),
+        ("fp16", "onnxruntime", "fp32", "the precision of the bundle, fp16"),
+        ("bf16", "onnxruntime", "auto", "no bfloat16 on CPUs.*backend openvino"),
+        ("bf16", "onnxruntime", "bf16", "no bfloat16 on CPUs"),
+    ]:
+        with pytest.raises(BackendError, match=message):
+            choose(exported, backend, "cpu", precision)
+    assert choose("fp16", "onnxruntime", "cpu", "fp16").precision == "fp16"
+
+
+def test_cuda_is_never_replaced_silently(monkeypatch):
+    monkeypatch.setattr(choice, "find_spec", lambda name: True)
+    with pytest.raises(BackendError, match="OpenVINO has no CUDA"):
+        choose("fp32", "openvino", "cuda", "auto")
+    monkeypatch.setattr(choice, "_onnxruntime_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(BackendError, match="pip install onnxruntime-gpu"):
+        choose("fp32", "auto", "cuda", "auto")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(choice, "_onnxruntime_providers", lambda: providers)
+    monkeypatch.setattr(choice, "_cuda_devices", lambda: 0)
+    with pytest.raises(BackendError, match="no CUDA device"):
+        choose("fp32", "onnxruntime", "cuda", "auto")
+    monkeypatch.setattr(choice, "_cuda_devices", lambda: 1)
+    assert choose("fp16", "auto", "auto", "auto").description.startswith("ONNX Runtime on cuda, fp16")
+
+
+# ---- hostile graphs ----------------------------------------------------------------------------------
+
+
+class Forged:
+    """A bundle whose text.onnx is another graph. (A real one would fail its hash.)"""
+
+    def __init__(self, bundle, path):
+        self.path, self.sizes, self.manifest, self.scoring = (
+            path,
+            bundle.sizes,
+            bundle.manifest,
+            bundle.scoring,
+        )
+
+    def file(self, name):
+        return self.path
+
+
+def graph_file(path, inputs=("ids",), outputs=("sentence", "words"), location=None):
+    """A graph that gives ones of the wrong shape, or reads its weights from ``location``."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    ones = numpy_helper.from_array(np.ones((1, 64), np.float32), "ones")
+    if location:
+        ones = TensorProto(name="ones", data_type=TensorProto.FLOAT, dims=[1, 64], data_location=1)
+        ones.external_data.add(key="location", value=location)
+    nodes = [
+        helper.make_node(op, ["ones"], [name]) for op, name in zip(("Neg", "Exp"), outputs, strict=False)
+    ]
+    nodes += [helper.make_node("Identity", [name], [f"{name}.out"]) for name in inputs]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    values += [helper.make_tensor_value_info(f"{name}.out", TensorProto.INT64, None) for name in inputs]
+    given = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", 32]) for name in inputs]
+    graph = helper.make_graph(nodes, "forged", given, values, [ones])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    "forgery, error, message",
+    [
+        ({}, BundleError, r"expected sentence as float32 \[3, 64\]"),
+        ({"inputs": ("tokens",)}, BundleError, r"expected a graph of \['ids'\]"),
+        ({"outputs": ("sentence",)}, BundleError, r"expected a graph of \['ids'\]"),
+        ({"location": "../secret"}, BackendError, "cannot be loaded"),
+        ({"location": "/etc/hostname"}, BackendError, "cannot be loaded"),
+    ],
+)
+def test_graphs_that_do_not_fit(model, backend, tmp_path, forgery, error, message):
+    reference, bundle = model
+    (tmp_path / "secret").write_bytes(np.ones((1, 64), np.float32).tobytes())
+    (tmp_path / "bundle").mkdir()
+    forged = Forged(bundle, graph_file(tmp_path / "bundle" / "text.onnx", **forgery))
+    with pytest.raises(error, match=message):
+        open_encoders(forged, backend=backend).text(inputs(reference)[0])
+
+
+def test_not_a_graph_at_all(model, backend, tmp_path):
+    (tmp_path / "text.onnx").write_bytes(b"nonsense")
+    encoders = open_encoders(Forged(model[1], tmp_path / "text.onnx"), backend=backend)
+    with pytest.raises(BackendError, match=r"text\.onnx cannot be loaded"):
+        encoders.text(inputs(model[0])[0])
+
+
+def test_only_what_is_used_is_loaded(model, backend):
+    encoders = open_encoders(model[1], backend=backend)
+    assert encoders._graphs == {}
+    encoders.text(inputs(model[0])[0])
+    assert list(encoders._graphs) == ["text.onnx"]
+
+
+def test_importing_encoders_imports_no_runtime():
+    heavy = {"torch", "openvino", "onnxruntime", "onnx", "ftfy", "tokenizers"}
+    code = f"import sys, vtr.encoders; sys.exit(', '.join({heavy} & {{*sys.modules}}) or 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
