@@ -17,6 +17,7 @@ from vtr.tokenizer import END, START, WORD_END, word_splitter
 
 BUILT_IN = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
 MERGE_LISTS = (".gz", ".txt", ".bpe")
+BUILT_IN_SIZE = 49408
 MAX_TEXT = 64 << 20  # characters of an unpacked list of merges
 
 Merges = list[tuple[str, str]]
@@ -80,7 +81,7 @@ def _assemble(vocabulary: dict[str, int], merges: Merges) -> str:
 
 def _read(source: Path | None, size: int) -> tuple[dict[str, int], Merges]:
     if source is None:
-        return _from_merge_list(BUILT_IN, size)
+        return _from_merge_list(BUILT_IN, BUILT_IN_SIZE)
     try:
         if source.is_dir():
             if (source / "tokenizer.json").is_file():

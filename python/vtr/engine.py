@@ -190,6 +190,10 @@ class Engine:
     def _model_of_index(self) -> str:
         if self._index_path is None:
             raise UsageError("expected a model (bundle path), an index, or both; got neither")
+        if not IndexStore.exists(self._index_path):
+            raise UsageError(
+                f"{self._index_path} holds no index yet: to make one, say with which bundle (--model)"
+            )
         recorded = IndexStore.open(self._index_path).model.get("path")
         if not recorded or not Path(recorded).exists():
             raise IndexStoreError(
@@ -244,9 +248,9 @@ class Engine:
 
         Videos like a video are ranked by the cosine of the videos' holistic vectors, in [-1, 1].
         """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        if type(k) is not int or k < 1:
             raise UsageError(f"expected k as a whole number of at least 1, got {k!r}")
-        if candidates is not None and (not isinstance(candidates, int) or candidates < 1):
+        if candidates is not None and (type(candidates) is not int or candidates < 1):
             raise UsageError(
                 f"expected candidates as None or a whole number of at least 1, got {candidates!r}"
             )

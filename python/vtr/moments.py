@@ -53,7 +53,8 @@ def _checked(
     shares, times = np.asarray(relevance, np.float64), np.asarray(timestamps, np.float64)
     if shares.ndim != 1 or shares.shape != times.shape:
         raise UsageError(
-            f"expected one relevance and one timestamp a frame, got {list(shares.shape)} and {list(times.shape)}"
+            "expected one relevance and one timestamp a frame, "
+            f"got {list(shares.shape)} and {list(times.shape)}"
         )
     if not (np.isfinite(shares).all() and (shares >= 0).all() and np.isfinite(times).all()):
         raise UsageError(

@@ -82,7 +82,7 @@ def test_precisions(exported, reference, tmp_path, precision, monkeypatch):
     small, large = report.manifest["files"], fp32.manifest["files"]
     share = {name: small[name]["bytes"] / large[name]["bytes"] for name in small}
     assert share["temporal.onnx"] == 1, "heads stay in float32"
-    assert share["vision.onnx"] < (0.75 if precision == "bf16" else 0.6)  # bf16 keeps its convolution
+    assert share["vision.onnx"] < 0.85  # a third of this small tower is its convolution
     limit = TOLERANCES[precision]
     assert TOLERANCES["fp32"].logits < report.parity["logits"] <= limit.logits
     assert 1e-9 < report.parity["cosine"] <= limit.cosine
@@ -92,12 +92,12 @@ def test_disagreement_is_found(exported, reference):
     """The bundle of one model against another that differs in one bias of one layer."""
     report, _ = exported
     state = random_checkpoint(**TINY)
-    state["clip.visual.transformer.resblocks.0.mlp.c_proj.bias"] += 0.02
+    state["clip.visual.transformer.resblocks.0.mlp.c_proj.bias"][0] += 0.02
     other = build_model(state, OPTIONS)
     bundle = Bundle.open(report.path)
     assert check_parity(bundle, reference)["logits"] <= 0.01
     with pytest.raises(
-        BundleError, match="the bundle disagrees with the reference model: .* expected at most"
+        BundleError, match=r"the bundle disagrees with the reference model: .* expected at most"
     ):
         check_parity(bundle, other)
 
@@ -168,6 +168,6 @@ def test_vocabularies(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match=r"merges\.txt"):
         export_checkpoint(checkpoint, tmp_path / "b", OPTIONS, vocab=tmp_path)
     small = {**TINY, "vocab": 600}
-    with pytest.raises(CheckpointError, match="--vocab"):
+    with pytest.raises(CheckpointError, match="built-in.*--vocab"):
         export_model(build_model(random_checkpoint(**small), OPTIONS), tmp_path / "b")
     assert [entry.name for entry in tmp_path.iterdir()] == ["vocab.json"]

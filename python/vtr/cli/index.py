@@ -43,10 +43,11 @@ def command(
     """
     from vtr.cli import SOME_FAILED
 
+    fields = read_metadata(metadata) if metadata else None
     report = open_engine(index_dir=index_dir, **engine).index(
         paths,
         progress=True,
-        metadata=read_metadata(metadata) if metadata else None,
+        metadata=fields,
         retry=retry,
         workers=workers,
     )

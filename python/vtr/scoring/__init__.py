@@ -6,7 +6,7 @@ EA-CLIP4Clip, TeachCLIP), ``xclip``, ``tcmgc`` or ``cross`` (tightTransf).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from vtr.columns import ColumnSpec
@@ -74,7 +74,11 @@ def make_scorer(
     """
     if scoring == "cross":
         return CrossScorer(head, sizes, cross)
-    kinds = {"holistic": HolisticScorer, "xclip": XClipScorer, "tcmgc": TCMGCScorer}
+    kinds: dict[str, Callable[[Head, Mapping[str, Any]], Scorer]] = {
+        "holistic": HolisticScorer,
+        "xclip": XClipScorer,
+        "tcmgc": TCMGCScorer,
+    }
     if scoring not in kinds:
         raise UsageError(f"expected scoring as one of {', '.join([*kinds, 'cross'])}, got {scoring!r}")
     return kinds[scoring](head, sizes)

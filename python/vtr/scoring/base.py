@@ -30,8 +30,8 @@ class VectorScorer:
     score_columns: tuple[str, ...]
     holistic_columns: tuple[str, ...] = ("video",)
 
-    def __init__(self, frames: int, dim: int, words: int | None, own: Mapping[str, ColumnSpec]) -> None:
-        self.frames, self.dim, self.words = frames, dim, words
+    def __init__(self, frames: int, dim: int, own: Mapping[str, ColumnSpec]) -> None:
+        self.frames, self.dim = frames, dim
         self.columns = {
             **own,
             "video": ColumnSpec((dim,), "float16"),
@@ -46,10 +46,11 @@ class VectorScorer:
         """Cosines ``[Va, Vb]`` of two lots of videos; see :mod:`vtr.scoring.similarity`."""
         return cosine(rows["video"], others["video"])
 
-    def check_text(self, text: TextFeatures) -> None:
+    def check_text(self, text: TextFeatures, words: int | None = None) -> None:
+        """Refuse texts of another width and, where ``words`` says so, of another length."""
         _check("sentences", text.sentence, (None, self.dim))
-        if self.words is not None:
-            _check("words", text.words, (len(text.sentence), self.words, self.dim))
+        if words is not None:
+            _check("words", text.words, (len(text.sentence), words, self.dim))
 
     def check_video(self, video: VideoFeatures) -> None:
         _check("frames", video.frames, (None, self.frames, self.dim))
@@ -57,9 +58,9 @@ class VectorScorer:
 
 
 def frame_relevance(logits: Floats, mask: NDArray[Any]) -> Floats:
-    """Softmax over the real frames: ``logits [T, V, F]``, ``mask [V, F]`` -> shares that sum to 1, 0 on padding.
+    """Softmax over the real frames: ``logits [T, V, F]``, ``mask [V, F]`` -> shares that sum to 1.
 
-    A video without real frames gets zeros.
+    Padded frames get 0, and so do all frames of a video without real ones.
     """
     real = np.asarray(mask) > 0
     shares = softmax(np.where(real, logits, np.float32(-1e30)), axis=-1)

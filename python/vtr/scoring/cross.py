@@ -37,13 +37,13 @@ class CrossQuery:
 class CrossScorer(VectorScorer):
     """Runs the cross encoder that it is given; without one it still chooses candidates and moments."""
 
-    score_columns = ("frames", "mask")
+    score_columns: tuple[str, ...] = ("frames", "mask")
 
     def __init__(self, head: Head, sizes: Mapping[str, Any], encoder: CrossEncoder | None = None) -> None:
         frames, dim = read_sizes(sizes, "frames", "dim")
         self.scale = read_scale(read_head(head, {"logit_scale": (1,)}))
         self.encoder = encoder
-        super().__init__(frames, dim, None, {"frames": ColumnSpec((frames, dim), "float16")})
+        super().__init__(frames, dim, {"frames": ColumnSpec((frames, dim), "float16")})
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
         """``frames`` as the cross encoder takes them [B, F, D], ``video`` [B, D], ``mask`` [B, F]."""
@@ -73,14 +73,14 @@ class CrossScorer(VectorScorer):
         logits = np.empty((len(query), len(frames)), np.float32)
         for start in range(0, len(frames), BATCH):
             part = slice(start, start + BATCH)
-            pixels, real = to_float32(frames[part]), to_float32(mask[part])
+            features, real = to_float32(frames[part]), to_float32(mask[part])
             for row, sentence in enumerate(query.sentence):
-                repeated = np.repeat(sentence[None], len(pixels), axis=0)
-                logits[row, part] = self.encoder(repeated, pixels, real)
+                repeated = np.repeat(sentence[None], len(features), axis=0)
+                logits[row, part] = self.encoder(repeated, features, real)
         return logits
 
     def relevance(self, query: CrossQuery, rows: Rows) -> Floats:
-        """Frame relevance ``[T, V, F]``: sm_F(exp(logit_scale) · n(s)·n(frame)), all frames weighing the same."""
+        """Frame relevance ``[T, V, F]``: sm_F(exp(logit_scale) · n(s)·n(frame)), all weights equal."""
         frames = unit(to_float32(rows["frames"]))
         logits = self.scale * np.einsum("td,vfd->tvf", query.directions, frames, optimize=True)
         return frame_relevance(logits, rows["mask"])

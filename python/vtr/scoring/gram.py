@@ -74,6 +74,7 @@ class Pooling:
         self.norm = np.float32((self.cc * self.g3) @ (self.cc * self.g3))
         self.cross = np.float32((self.cc * self.g3) @ self.b3)
         self.bias = np.float32(self.b3 @ self.b3)
+        self.floor = np.maximum(np.float32(1e-6) * self.bias, np.float32(TINY_NORM**2))  # of ‖z‖²
         self._fold = (self.matrix * self.g2).astype(np.float32)  # x @ this = (x·A)∘g2
 
     # ---- queries --------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ def read_head(head: Head, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Fl
     missing, unknown = sorted(shapes.keys() - head.keys()), sorted(head.keys() - shapes.keys())
     if missing or unknown:
         raise BundleError(
-            f"head.safetensors: missing {_listed(missing)}; unknown to this scoring {_listed(unknown)}: {_REMEDY}"
+            f"head.safetensors: missing {_listed(missing)}; unknown to this scoring {_listed(unknown)}: "
+            f"{_REMEDY}"
         )
     tensors = {}
     for name, shape in shapes.items():
@@ -59,9 +60,8 @@ def read_scale(tensors: Mapping[str, Floats]) -> np.float32:
     with np.errstate(over="ignore"):
         scale = np.exp(tensors["logit_scale"][0])
     if not np.isfinite(scale):
-        raise BundleError(
-            f"head.safetensors: exp(logit_scale) overflows, logit_scale is {tensors['logit_scale'][0]}: {_REMEDY}"
-        )
+        raw = tensors["logit_scale"][0]
+        raise BundleError(f"head.safetensors: exp(logit_scale) overflows, logit_scale is {raw}: {_REMEDY}")
     return scale
 
 

@@ -31,13 +31,13 @@ class HolisticQuery:
 class HolisticScorer(VectorScorer):
     """Scores by one dot product; keeps frames besides, only to say which of them matched."""
 
-    score_columns = ("video",)
+    score_columns: tuple[str, ...] = ("video",)
 
     def __init__(self, head: Head, sizes: Mapping[str, Any]) -> None:
         frames, dim = read_sizes(sizes, "frames", "dim")
         self.scale = read_scale(read_head(head, {"logit_scale": (1,)}))
         own = {"frames": ColumnSpec((frames, dim), "float16"), "weights": ColumnSpec((frames,), "float32")}
-        super().__init__(frames, dim, None, own)
+        super().__init__(frames, dim, own)
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
         """``video`` n(video) [B, D], ``frames`` n(frames) [B, F, D], ``weights`` [B, F], ``mask`` [B, F].

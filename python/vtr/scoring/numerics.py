@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-BLOCK_BYTES = 3 << 20  # float32 rows worked on together: measured best between 1 and 8 MiB on two machines
+BLOCK_BYTES = 3 << 20  # float32 rows worked on together; anything between 2 and 6 MiB measured the same
 SMALL_PRODUCT = 1 << 18  # multiplications in a product up to which OpenBLAS makes no use of threads
 MOST_PROBES = 64  # in one product, so that it need not be of single rows
 MOST_THREADS = 16  # more only wait for the interpreter's lock between NumPy's calls
@@ -66,9 +66,10 @@ def dots(rows: Floats, probes: Floats, out: Floats | None = None) -> Floats:
     count, dim = rows.shape
     if out is None:
         out = np.empty((count, len(probes)), np.float32)
-    for first in range(0, len(probes), MOST_PROBES):
-        some = probes[first : first + MOST_PROBES]
-        part = out[:, first : first + MOST_PROBES]
+    lots = -(-len(probes) // MOST_PROBES)
+    for lot in range(lots):
+        chosen = slice(lot * len(probes) // lots, (lot + 1) * len(probes) // lots)
+        some, part = probes[chosen], out[:, chosen]
         step = max(1, SMALL_PRODUCT // (dim * len(some)))
         step -= step % 4 if step > 4 else 0  # the kernel works on whole registers
         whole = count - count % step
@@ -83,13 +84,17 @@ def transform(x: Floats, matrix: Floats) -> Floats:
     return dots(x.reshape(-1, x.shape[-1]), matrix.T).reshape(*x.shape[:-1], matrix.shape[1])
 
 
-def for_blocks(work: Callable[[slice], None], videos: int, row_bytes: int) -> None:
-    """Call ``work`` with slices of videos whose rows, of ``row_bytes`` each, fill :data:`BLOCK_BYTES`.
+def for_blocks(work: Callable[[slice], None], videos: int, row_bytes: int, weight: int = 1) -> None:
+    """Call ``work`` with slices of videos, each slice a block that fits the processor's cache.
 
-    Several slices are worked on at a time, on as many threads as this process has processors: NumPy lets go
+    Several blocks are worked on at a time, on as many threads as this process has processors: NumPy lets go
     of the interpreter's lock while it computes.
+
+    Args:
+        row_bytes: of a video in float32; a block has :data:`BLOCK_BYTES` of them.
+        weight: side of the largest square matrix that ``work`` multiplies with arrays ``[side, block]``.
     """
-    step = max(1, BLOCK_BYTES // row_bytes)
+    step = max(1, min(BLOCK_BYTES // row_bytes, SMALL_PRODUCT // weight**2))
     slices = [slice(start, min(start + step, videos)) for start in range(0, videos, step)]
     threads = min(len(slices), len(os.sched_getaffinity(0)), MOST_THREADS)
     if threads < 2:

@@ -29,10 +29,11 @@ from vtr.errors import BundleError
 from vtr.scoring.base import Rows, VectorScorer, frame_relevance, mean_weights
 from vtr.scoring.gram import EPS, Pooling, gram_rows, pool_shapes
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
-from vtr.scoring.numerics import TINY_NORM, Floats, dots, for_blocks, softmax, to_float32, transform, unit
+from vtr.scoring.numerics import Floats, dots, for_blocks, softmax, to_float32, transform, unit
 from vtr.types import TextFeatures, VideoFeatures
 
 LAMBDA = np.float32(100)
+HALF = np.float32(0.5)
 
 
 def isa(a: Floats, weight: Floats) -> Floats:
@@ -63,10 +64,11 @@ class TCMGCScorer(VectorScorer):
     """The stored ``video`` is V under equal attention to all real frames. Pre-selection by (s·G)·video is a
     heuristic: it is the family's video-sentence score as far as the text moves the attention little."""
 
-    score_columns = ("frames", "gram")
+    score_columns: tuple[str, ...] = ("frames", "gram")
 
     def __init__(self, head: Head, sizes: Mapping[str, Any]) -> None:
         frames, words, dim, keep = read_sizes(sizes, "frames", "words", "dim", "keep")
+        self.words = words
         if keep > words:
             raise BundleError(f"expected to keep at most all {words} words, got keep {keep}: export again")
         squares = [f"attentive_{name}" for name in ("word_logit_weight", *_FRAME_WORD)]
@@ -94,7 +96,7 @@ class TCMGCScorer(VectorScorer):
             "frames": ColumnSpec((frames, dim), "float16"),
             "gram": ColumnSpec((gram_rows(frames), frames), "float32"),
         }
-        super().__init__(frames, dim, words, own)
+        super().__init__(frames, dim, own)
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
         """``frames`` k [B, F, D], ``gram`` [B, 3F + 3, F], ``video`` [B, D], ``mask`` [B, F]."""
@@ -103,7 +105,7 @@ class TCMGCScorer(VectorScorer):
         return {"frames": k, "gram": gram, "video": pooled, "mask": (video.mask > 0).astype(np.uint8)}
 
     def prepare(self, text: TextFeatures) -> TCMGCQuery:
-        self.check_text(text)
+        self.check_text(text, self.words)
         s, w = unit(text.sentence)[:, None], unit(text.words)
         attention = self.pooling.queries(np.concatenate([text.sentence[:, None], text.words], axis=1))
         frame_probes, frame_offsets = self.pooling.fold(
@@ -131,7 +133,7 @@ class TCMGCScorer(VectorScorer):
             for text in range(len(query)):
                 logits[text, block] = self._score(query, text, k, statistics)
 
-        for_blocks(work, len(frames), 4 * self.frames * self.dim)
+        for_blocks(work, len(frames), 4 * self.frames * self.dim, self.keep + 1)
         return logits
 
     def _score(self, query: TCMGCQuery, text: int, k: Floats, gram: Floats) -> Floats:
@@ -155,7 +157,9 @@ class TCMGCScorer(VectorScorer):
             self._frame_word(of_frames[..., 1:]),
         ]
         scores = self.scale * np.stack(four)  # [4, V]
-        return (softmax(self.logit_weight.T @ scores, axis=0) * scores).sum(axis=0)
+        shares = softmax(self.logit_weight.T @ scores, axis=0)
+        shares *= scores
+        return shares.sum(axis=0)
 
     def _normalisers(self, a: Floats, gram: Floats) -> Floats:
         """i2·i3/‖z‖, i3/‖z‖ and 1/‖z‖ for attention rows ``a [F, V, n]``: ``[3, V, n]``."""
@@ -174,7 +178,8 @@ class TCMGCScorer(VectorScorer):
         i2 = 1 / np.sqrt(form(0) + np.float32(EPS))
         i3 = 1 / np.sqrt(np.maximum((form(1) * i2 + 2 * h3) * i2 + pooling.variance, np.float32(EPS)))
         norm = ((form(2) * i2 + 2 * n1) * i2 + pooling.norm) * i3 + 2 * (n2 * i2 + pooling.cross)
-        inverse = 1 / np.sqrt(np.maximum(norm * i3 + pooling.bias, np.float32(TINY_NORM**2)))
+        # Where z is almost nothing the sum has no digits left; the floor keeps it from blowing up.
+        inverse = 1 / np.sqrt(np.maximum(norm * i3 + pooling.bias, pooling.floor))
         return np.stack([i2 * i3 * inverse, i3 * inverse, inverse])
 
     def _video_word(self, a: Floats) -> Floats:
@@ -197,7 +202,7 @@ class TCMGCScorer(VectorScorer):
         word, frame, word2, frame2 = (self.head[f"attentive_{name}"] for name in _FRAME_WORD)
         c = isa(kept, word)  # over words: [frames, V]
         r = isa(kept.swapaxes(0, 1), frame)  # over frames: [words, V]
-        return (isa(c, frame2) + isa(r, word2)) / 2
+        return HALF * (isa(c, frame2) + isa(r, word2))
 
     def relevance(self, query: TCMGCQuery, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: the sentence's own attention, sm_F(LN1(sentence)·LN1(y)ᵀ/√D)."""

@@ -55,10 +55,11 @@ class XClipQuery:
 
 
 class XClipScorer(VectorScorer):
-    score_columns = ("frames", "video")
+    score_columns: tuple[str, ...] = ("frames", "video")
 
     def __init__(self, head: Head, sizes: Mapping[str, Any]) -> None:
         frames, words, dim = read_sizes(sizes, "frames", "words", "dim")
+        self.words = words
         shapes = {"logit_scale": (1,), "global_mat_weight": (dim, dim), "local_mat_weight": (dim, dim)}
         shapes |= {
             name: (words, words) for name in ("word_logit_weight", "word_mat_weight", "word_mat_weight2")
@@ -68,7 +69,7 @@ class XClipScorer(VectorScorer):
         }
         self.head = read_head(head, shapes)
         self.scale = read_scale(self.head)
-        super().__init__(frames, dim, words, {"frames": ColumnSpec((frames, dim), "float16")})
+        super().__init__(frames, dim, {"frames": ColumnSpec((frames, dim), "float16")})
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
         """``frames`` n(raw frames) [B, F, D], ``video`` n(video) [B, D], ``mask`` [B, F]."""
@@ -80,7 +81,7 @@ class XClipScorer(VectorScorer):
         }
 
     def prepare(self, text: TextFeatures) -> XClipQuery:
-        self.check_text(text)
+        self.check_text(text, self.words)
         s, w = unit(text.sentence)[:, None], unit(text.words)
         frame_probes = np.concatenate([s, transform(w, self.head["local_mat_weight"])], axis=1)
         video_probes = np.concatenate([transform(s, self.head["global_mat_weight"]), w], axis=1)
@@ -97,7 +98,7 @@ class XClipScorer(VectorScorer):
             for text in range(len(query)):
                 logits[text, block] = self._score(query.frame_probes[text], query.video_probes[text], f, v)
 
-        for_blocks(work, len(frames), 4 * (self.frames + 1) * self.dim)
+        for_blocks(work, len(frames), 4 * (self.frames + 1) * self.dim, max(self.frames, self.words))
         return logits
 
     def _score(self, frame_probes: Floats, video_probes: Floats, f: Floats, v: Floats) -> Floats:
