@@ -29,8 +29,7 @@ from vtr.export.models import build_model
 from vtr.export.synthetic import random_checkpoint
 from vtr.files import find_videos
 
-VIT_B_32 = {"dim": 512, "vision_width": 768, "vision_layers": 12, "patch": 32, "image": 224,
-            "text_width": 512, "text_layers": 12, "vocab": 49408}  # fmt: skip
+VIT_B_32 = {"dim": 512, "vision_width": 768, "text_width": 512, "layers": 12, "image": 224, "patch": 32}
 BATCH = 4  # clips encoded together by the baseline, as many as vtr takes
 
 

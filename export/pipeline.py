@@ -11,7 +11,7 @@ from typing import Any
 from vtr.bundle import Bundle
 from vtr.errors import UsageError
 from vtr.export.bundle import BundleWriter, check_target, new_bundle
-from vtr.export.checkpoint import load_checkpoint
+from vtr.export.checkpoint import _download, load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.onnx_graphs import graphs, serialize, to_onnx
 from vtr.export.options import ExportOptions
@@ -66,19 +66,19 @@ def export_checkpoint(
     say = progress or (lambda line: None)
     _check_arguments(Path(output), precision, force)
     say(f"reading {source}")
-    checkpoint = load_checkpoint(os.fspath(source))
-    model = build_model(checkpoint, options)
+    if name is None:
+        name = _name_of(os.fspath(source))
+    if os.fspath(source).startswith("hf:"):
+        source = _download(os.fspath(source))
+    model = build_model(load_checkpoint(source), options)
     if vocab is None and has_tokenizer(Path(source)):
         vocab = source
-    return export_model(
-        model,
-        output,
-        precision,
-        force,
-        progress,
-        name=Path(source).stem if name is None else name,
-        vocab=vocab,
-    )
+    return export_model(model, output, precision, force, progress, name=name, vocab=vocab)
+
+
+def _name_of(source: str) -> str:
+    path = Path(source)
+    return path.stem if path.suffix in (".bin", ".pt", ".pth", ".safetensors") else path.name
 
 
 def export_model(

@@ -45,7 +45,7 @@ def test_report(exported, checkpoint):
     bundle = Bundle.open(report.path)
     assert verify_bundle(report.path) == [] and bundle.manifest == report.manifest
     assert bundle.manifest == json.loads((report.path / "manifest.json").read_text())
-    assert (bundle.name, bundle.family, bundle.scoring) == ("pytorch_model.bin", "teachclip", "holistic")
+    assert (bundle.name, bundle.family, bundle.scoring) == ("pytorch_model.bin.4", "teachclip", "holistic")
     assert bundle.manifest["trained"] is True and bundle.manifest["precision"] == "fp32"
     assert bundle.sizes == {
         "frames": 4, "words": 8, "dim": 64, "image": 32, "patch": 16, "vocab": 49408, "keep": None,
@@ -158,6 +158,20 @@ def test_targets_are_checked_before_any_work(exported, tmp_path):
         export_checkpoint("no such checkpoint", tmp_path / "b")
 
 
+def test_hub_names_bring_their_vocabulary(checkpoint, tmp_path, monkeypatch):
+    """What huggingface_hub fetched is read as the directory it is, tokenizer included."""
+    from vtr.export import pipeline
+
+    taken = {}
+    monkeypatch.setattr(pipeline, "_download", lambda name: tmp_path)
+    monkeypatch.setattr(pipeline, "load_checkpoint", lambda path: taken.update(path=path))
+    monkeypatch.setattr(pipeline, "build_model", lambda state, options: None)
+    monkeypatch.setattr(pipeline, "export_model", lambda *given, **named: taken.update(named))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    export_checkpoint("hf://organisation/clip.v2", tmp_path / "b")
+    assert taken == {"path": tmp_path, "name": "clip.v2", "vocab": tmp_path}
+
+
 def test_vocabularies(checkpoint, tmp_path):
     """A vocabulary beside a directory's weights is taken, a given one before it, a misfit refused."""
     from vtr.export.tokenizer import has_tokenizer
@@ -168,6 +182,6 @@ def test_vocabularies(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match=r"merges\.txt"):
         export_checkpoint(checkpoint, tmp_path / "b", OPTIONS, vocab=tmp_path)
     small = {**TINY, "vocab": 600}
-    with pytest.raises(CheckpointError, match="built-in.*--vocab"):
+    with pytest.raises(CheckpointError, match=r"built-in.*--vocab"):
         export_model(build_model(random_checkpoint(**small), OPTIONS), tmp_path / "b")
     assert [entry.name for entry in tmp_path.iterdir()] == ["vocab.json"]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vtr.cli.options import json_option
-from vtr.cli.output import print_json, printable, size_text
+from vtr.cli.output import clock, print_json, printable, size_text
 from vtr.errors import UsageError
 
 FAMILIES = {
@@ -90,7 +90,7 @@ def index_facts(path: Path) -> dict[str, Any]:
     made_with = f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) at {model.get('path')}"
     advice = " (vtr remove --compact frees them)" if stats["dead_rows"] else ""
     lines = [
-        ("videos", f"{stats['videos']}, {stats['seconds'] / 3600:.2f} hours"),
+        ("videos", f"{stats['videos']}, {clock(stats['seconds'])} in all"),
         ("removed rows", f"{stats['dead_rows']}{advice}"),
         ("segments", f"{stats['segments']}, {size_text(stats['bytes'])}"),
         ("model", made_with),

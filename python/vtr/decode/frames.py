@@ -90,7 +90,8 @@ class FrameReader(Generic[T]):
                 on_screen[number] = wanted
                 self._wanted.add(wanted)
                 for frame, early in self._early:
-                    self._offer(frame, early)
+                    if early not in self._shown:
+                        self._offer(frame, early)
                 self._decode_to(wanted)
         self._empty_decoder()
 
