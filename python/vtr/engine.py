@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -20,12 +19,10 @@ from vtr.encoders import open_encoders
 from vtr.errors import IndexStoreError, UsageError
 from vtr.features import FeatureEncoder
 from vtr.index import IndexStore
-from vtr.scoring import make_scorer
+from vtr.scoring import make_scorer, topk
 from vtr.types import Clip, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
 
 Where = Mapping[str, Any] | str | None
-
-TEXT_CACHE = 1024  # encoded queries kept, so that a repeated search skips the text tower
 
 
 class Engine:
@@ -66,7 +63,6 @@ class Engine:
             self.model.head, self.model.scoring, self.model.sizes, cross=self.encoders.cross
         )
         self._features = FeatureEncoder(self.model, self.encoders)
-        self._texts: OrderedDict[str, TextFeatures] = OrderedDict()
         self._attach(self._index_path)
 
     def _attach(self, index_path: Path | None) -> None:
@@ -227,12 +223,20 @@ class Engine:
         where: Where = ...,
     ) -> list[list[Hit]]: ...
 
+    @overload
+    def search(self, query: Path | Clip, k: int = ..., *, texts: Sequence[str]) -> list[TextHit]: ...
+
+    @overload
+    def search(self, query: VideoFeatures, k: int = ..., *, texts: Sequence[str]) -> list[list[TextHit]]: ...
+
     def search(
         self,
         query: str | Path | Clip | Sequence[str] | TextFeatures | VideoFeatures,
         k: int = 10,
         candidates: int | None = None,
         where: Where = None,
+        *,
+        texts: Sequence[str] | None = None,
     ) -> Any:
         """The ``k`` videos that match best, each with its score and its matching moments.
 
@@ -245,6 +249,7 @@ class Engine:
                 cosine of one vector a video first and scores only those.
             where: conditions on fields, as ``{"camera": "front", "duration": {">": 10}}`` or
                 ``"camera=front duration>10"``.
+            texts: for a video as query: rank these instead of the index's videos, by the family's logits.
 
         Videos like a video are ranked by the cosine of the videos' holistic vectors, in [-1, 1].
         """
@@ -255,27 +260,28 @@ class Engine:
                 f"expected candidates as None or a whole number of at least 1, got {candidates!r}"
             )
         features, single = self._query(query)
-        bank = self.bank()
-        if isinstance(features, VideoFeatures):
-            hits = bank.similar(features, k, where)
+        if texts is not None:
+            found: Any = self._rank_texts(features, texts, k)
+        elif isinstance(features, VideoFeatures):
+            found = self.bank().similar(features, k, where)
         else:
-            hits = bank.search(features, k, candidates, where)
-        return hits[0] if single else hits
+            found = self.bank().search(features, k, candidates, where)
+        return found[0] if single else found
 
-    def rank_texts(
-        self, video: str | os.PathLike[str] | Clip | VideoFeatures, texts: Sequence[str], k: int = 10
-    ) -> list[TextHit]:
-        """Video-to-text: the ``k`` of ``texts`` that describe one video best, by the family's logits."""
-        features, _ = self._query(Path(video) if isinstance(video, str) else video)
-        if not isinstance(features, VideoFeatures) or len(features) != 1:
-            raise UsageError("expected one video: a path, a Clip or VideoFeatures with one row")
-        logits = self.score(self.encode_text(texts), features)[:, 0]
-        order = np.argsort(-logits, kind="stable")[:k]
-        return [TextHit(int(i), texts[i], float(logits[i])) for i in order]
+    def _rank_texts(
+        self, videos: TextFeatures | VideoFeatures, texts: Sequence[str], k: int
+    ) -> list[list[TextHit]]:
+        """For each video the ``k`` texts that describe it best."""
+        if not isinstance(videos, VideoFeatures) or isinstance(texts, str):
+            raise UsageError("expected a video (Path, Clip or VideoFeatures) and a sequence of texts to rank")
+        best = topk(self.score(self.encode_text(texts), videos).T, k)
+        return [
+            [TextHit(int(i), texts[i], float(score)) for i, score in zip(*row, strict=True)] for row in best
+        ]
 
     def _query(self, query: Any) -> tuple[TextFeatures | VideoFeatures, bool]:
         if isinstance(query, str):
-            return self._text(query), True
+            return self._features.query(query), True
         if isinstance(query, (TextFeatures, VideoFeatures)):
             return query, False
         if isinstance(query, Clip):
@@ -286,20 +292,8 @@ class Engine:
             return self.encode_clips([read_clip(Path(query), self.model.sampling)]), True
         if isinstance(query, Sequence) and not isinstance(query, bytes):
             alone = len(query) == 1 and isinstance(query[0], str)
-            return self._text(query[0]) if alone else self.encode_text(query), False
+            return self._features.query(query[0]) if alone else self.encode_text(query), False
         raise UsageError(
             "expected a text, a sequence of texts, a Path, a Clip, TextFeatures or VideoFeatures; "
             f"got {type(query).__name__}"
         )
-
-    def _text(self, text: str) -> TextFeatures:
-        with self._lock:
-            if text in self._texts:
-                self._texts.move_to_end(text)
-                return self._texts[text]
-        features = self.encode_text([text])
-        with self._lock:
-            self._texts[text] = features
-            while len(self._texts) > TEXT_CACHE:
-                self._texts.popitem(last=False)
-        return features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from vtr.types import Clip, TextFeatures, VideoFeatures
 
 TEXT_BATCH = 32  # texts encoded in one run of the text tower
 FRAME_BATCH = 48  # frames encoded in one run of the vision tower
+QUERY_CACHE = 1024  # encoded queries kept: a repeated search skips the text tower
 
 
 class FeatureEncoder:
@@ -24,6 +26,7 @@ class FeatureEncoder:
         self.model = model
         self.encoders = encoders
         self._padding: NDArray[np.float32] | None = None
+        self._queries: OrderedDict[str, TextFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
     def text(self, texts: Sequence[str]) -> TextFeatures:
@@ -40,6 +43,19 @@ class FeatureEncoder:
             rows = slice(start, start + TEXT_BATCH)
             sentence[rows], words[rows] = self.encoders.text(ids[rows])
         return TextFeatures(ids, sentence, words)
+
+    def query(self, text: str) -> TextFeatures:
+        """One text, from the cache if it was asked for before."""
+        with self._lock:
+            if text in self._queries:
+                self._queries.move_to_end(text)
+                return self._queries[text]
+        features = self.text([text])
+        with self._lock:
+            self._queries[text] = features
+            while len(self._queries) > QUERY_CACHE:
+                self._queries.popitem(last=False)
+        return features
 
     def frames(self, frames: ArrayLike, mask: ArrayLike | None = None) -> VideoFeatures:
         """See :meth:`vtr.Engine.encode_frames`."""

@@ -11,7 +11,8 @@ from vtr.errors import UsageError
 
 # What a folder is searched for. A file named explicitly is tried whatever its suffix.
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
+    | {".ts", ".webm", ".wmv"}
 )
 
 

@@ -72,6 +72,22 @@ def test_search_by_video(index, clips):
     assert hits[0]["path"].endswith("clip3.mp4")
 
 
+def test_texts_for_a_video(index, clips, tmp_path):
+    (tmp_path / "captions.txt").write_text("a dog\n\nred squares\na man is cooking\n")
+    arguments = [
+        "search",
+        "--video",
+        clips / "clip3.mp4",
+        "--texts",
+        tmp_path / "captions.txt",
+        "--index",
+        index,
+    ]
+    lines = [line.split("\t")[2] for line in vtr(*arguments).splitlines()]
+    assert sorted(lines) == ["a dog", "a man is cooking", "red squares"]
+    assert [hit["text"] for hit in json.loads(vtr(*arguments, "-k", 2, "--json"))] == lines[:2]
+
+
 def test_index_report_and_exit_status(bundle, clips, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

@@ -103,7 +103,7 @@ def test_texts_for_a_video(indexed, clips):
     engine = indexed("xclip")
     clip = vtr.decode.read_clip(clips / "clip2.mp4", engine.model.sampling)
     logits = engine.score(engine.encode_text(TEXTS), engine.encode_clips([clip]))[:, 0]
-    hits = engine.rank_texts(clips / "clip2.mp4", TEXTS, k=2)
+    hits = engine.search(clips / "clip2.mp4", k=2, texts=TEXTS)
     assert [hit.index for hit in hits] == list(np.argsort(-logits)[:2])
     assert hits[0].text == TEXTS[hits[0].index] and hits[0].score == pytest.approx(logits.max(), abs=1e-3)
 
@@ -116,6 +116,7 @@ def test_texts_for_a_video(indexed, clips):
         ({"k": True}, "k as"),
         ({"candidates": 0}, "candidates"),
         ({"where": {"duration": {"~": 1}}}, "duration"),
+        ({"texts": ["a"]}, "expected a video"),
         ({"query": 5}, "int"),
         ({"query": b"text"}, "bytes"),
     ],

@@ -30,6 +30,11 @@ def test_uneven_timestamps():
     assert [(m.start, m.end) for m in found] == [(1.0, 6.0)]
 
 
+def test_timestamps_that_go_back_give_no_span_that_does():
+    found = moments([0.0, 0.5, 0.0, 0.5, 0.0], [0.0, 8.0, 9.0, 2.0, 3.0], 10.0)
+    assert [(m.start, m.end) for m in found] == [(4.0, 8.5), (8.5, 8.5)]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 12, 64])
 def test_equal_relevance_is_the_whole_video(count):
     """As a float32 softmax gives it, not quite equal and not quite summing to 1."""

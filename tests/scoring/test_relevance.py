@@ -15,6 +15,7 @@ from scoring.cases import (
 
 from vtr.errors import UsageError
 from vtr.scoring import make_scorer
+from vtr.scoring.similarity import cosine
 from vtr.types import VideoFeatures
 
 F, L, D, K = 6, 7, 32, 4
@@ -83,6 +84,16 @@ def test_tcmgc_relevance_is_the_models_attention_over_real_frames(text, video):
     )
     assert attention[3:].sum() > 0.01, "padding without a share would prove nothing"
     np.testing.assert_allclose(relevance[0, 2, :3], attention[:3] / attention[:3].sum(), atol=1e-5)
+
+
+def test_relevance_counts_how_long_frames_are(text):
+    """Frames alike but for their length share by weight times length, their parts of the video vector."""
+    scorer = make_scorer(HEADS["holistic"], "holistic", SIZES)
+    lengths, weights = np.float32([1, 2, 3, 4, 0, 0]), np.float32([0.4, 0.3, 0.2, 0.1, 0, 0])
+    frames = lengths[None, :, None] * np.ones((1, 1, D), np.float32)
+    video = VideoFeatures(frames, np.float32([[1, 1, 1, 1, 0, 0]]), frames.sum(axis=1), weights[None])
+    relevance = scorer.relevance(scorer.prepare(text), scorer.rows(video))[0, 0]
+    np.testing.assert_allclose(relevance, np.array([0.4, 0.6, 0.6, 0.4, 0, 0]) / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", [0.0, 1e-38, [1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]], ids=str)
@@ -155,6 +166,14 @@ def test_tcmgc_preselection_is_its_video_sentence_score_where_attention_is_equal
         for pair in zip(text.sentence.astype(float), text.words.astype(float), strict=True)
     ]
     np.testing.assert_allclose(scorer.holistic(scorer.prepare(text), scorer.rows(video)), first, atol=1e-5)
+
+
+def test_cosines_do_not_depend_on_lengths():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((3, D)).astype(np.float32), rng.standard_normal((1000, D)).astype(np.float32)
+    lengths = rng.uniform(0.1, 10, (1000, 1)).astype(np.float32)
+    np.testing.assert_allclose(cosine(5 * a, lengths * b), direct.unit(a) @ direct.unit(b).T, atol=1e-5)
+    assert cosine(a, a).max() <= 1
 
 
 def test_a_zero_vector_is_like_nothing(video):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from vtr.cli.options import engine_options, index_option, json_option, open_engi
 from vtr.cli.output import moments_text, print_json, print_table, short_path
 from vtr.errors import UsageError
 from vtr.types import Hit
+
+if TYPE_CHECKING:
+    from vtr.engine import Engine
 
 
 @click.command()
@@ -26,6 +29,11 @@ from vtr.types import Hit
 )
 @click.option("--where", help="Conditions on fields, such as 'camera=front duration>10'.")
 @click.option("--video", type=click.Path(path_type=Path), help="Search for videos like this file instead.")
+@click.option(
+    "--texts",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="With --video: rank the lines of this file for it, instead of the index's videos.",
+)
 @json_option
 def command(
     text: tuple[str, ...],
@@ -34,17 +42,21 @@ def command(
     candidates: int | None,
     where: str | None,
     video: Path | None,
+    texts: Path | None,
     as_json: bool,
     **engine: Any,
 ) -> None:
     """Search an index for TEXT, or for videos like --video FILE."""
-    if bool(text) == (video is not None):
-        raise UsageError("expected either TEXT or --video FILE")
+    if bool(text) == (video is not None) or (texts and not video):
+        raise UsageError("expected either TEXT or --video FILE, and --texts only with --video")
     if not index_dir.exists():
         raise UsageError(
             f"{index_dir} does not exist: make an index with `vtr index PATH… --index {index_dir}`"
         )
     opened = open_engine(index_dir=index_dir, **engine)
+    if video is not None and texts is not None:
+        rank_texts(opened, video, texts, k, as_json)
+        return
     query: str | Path = video if video is not None else " ".join(text)
     start = time.perf_counter()
     hits = opened.search(query, k=k, candidates=candidates, where=where)
@@ -54,6 +66,19 @@ def command(
         return
     print_hits(hits)
     click.echo(f"{len(hits)} of {len(opened.bank())} videos in {seconds * 1000:.1f} ms", err=True)
+
+
+def rank_texts(engine: Engine, video: Path, texts: Path, k: int, as_json: bool) -> None:
+    """Print the lines of a file that describe a video best."""
+    lines = [
+        line for line in texts.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+    ]
+    hits = engine.search(video, k, texts=lines)
+    if as_json:
+        print_json([{"index": hit.index, "text": hit.text, "score": round(hit.score, 5)} for hit in hits])
+    else:
+        rows = [(str(rank), f"{hit.score:.2f}", hit.text) for rank, hit in enumerate(hits, 1)]
+        print_table(["#", "score", "text"], rows)
 
 
 def print_hits(hits: list[Hit]) -> None:

@@ -44,7 +44,15 @@ def mapped_colours(primaries: int, curve: int) -> dict[str, int]:
 
 def _to_bgr(frame: VideoFrame) -> VideoFrame:
     primaries, curve = int(frame.color_primaries), int(frame.color_trc)
-    key = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, primaries, curve)
+    key = (
+        frame.width,
+        frame.height,
+        frame.format.name,
+        frame.colorspace,
+        frame.color_range,
+        primaries,
+        curve,
+    )
     try:
         return _reformatter(key).reformat(
             frame,

@@ -66,7 +66,9 @@ class FrameReader(Generic[T]):
         self._packets: Iterator[Packet] = source.packets()
         self._ahead: deque[Packet] = deque()  # read, not given to the decoder
         self._held = 0  # bytes in there
-        self._behind: list[int] = []  # timestamps of what the decoder got, if shown after the last wanted frame
+        self._behind: list[
+            int
+        ] = []  # timestamps of what the decoder got, if shown after the last wanted frame
         self._anchored = True  # whether what is ahead can be decoded from where it begins
         self._read_to: int | None = None  # decoding timestamp of the last packet read
         self._last: int | None = None  # number of the last frame that the decoder gave since it was emptied
@@ -318,4 +320,6 @@ def _skips_exactly(source: Source) -> bool:
     if source.codec in ("h264", "mpeg1video", "mpeg2video"):
         return True
     extradata = source.stream.codec_context.extradata or b""
-    return source.codec == "hevc" and len(extradata) > 22 and extradata[0] == 1 and extradata[21] >> 3 & 7 == 1
+    return (
+        source.codec == "hevc" and len(extradata) > 22 and extradata[0] == 1 and extradata[21] >> 3 & 7 == 1
+    )

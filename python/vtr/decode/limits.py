@@ -40,5 +40,10 @@ class Limits:
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise UsageError(f"Limits.{limit.name}: expected a positive number, got {value!r}")
+            kinds = (int, float) if limit.type == "float" else (int,)
+            most = 1_000_000 if limit.name == "seconds" else 1 << 60
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= most:
+                kind = "number" if float in kinds else "integer"
+                raise UsageError(
+                    f"Limits.{limit.name}: expected a {kind} above 0 and at most {most}, got {value!r}"
+                )

@@ -1,229 +1,284 @@
-"""Decoding in worker processes: a file may crash, hang or exhaust one, and only that file is lost."""
+"""Decoding many files in worker processes, each of which may die without hurting the job."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import select
+import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
-
-import numpy as np
 
 from vtr.decode.limits import Limits
-from vtr.decode.worker import LENGTH
-from vtr.errors import UsageError
+from vtr.decode.sampling import check_sampling
+from vtr.decode.wire import Wire, WireError, plain, receive_clip, seconds_of
+from vtr.decode.worker import GRACE
+from vtr.errors import BackendError, UsageError
 from vtr.types import Clip, Failure, Sampling
 
-GRACE = 5.0  # seconds beyond its time limit after which a worker counts as hung
-START = 60.0  # seconds a worker may take to start
-MAX_HEADER = 1 << 20  # bytes
+START_SECONDS = 60.0  # for a worker to start and import its libraries
+START_ATTEMPTS = 3
 
-Result = tuple[Path, Clip | Failure]
-
-
-class WorkerLost(Exception):
-    """A worker died, hung or talked nonsense; the message is the reason for the report."""
+# The worker imports what this process would; no name of a package is looked up in its working directory.
+_BOOTSTRAP = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from vtr.decode.worker import main; main(int(sys.argv[1]))"
+)
 
 
 class DecodePool:
-    """Decodes many files in ``workers`` processes. Use it in a ``with`` block.
+    """Worker processes that read clips. A context manager; ``close`` ends the workers at once.
 
-    ``seconds`` is the time that workers have spent on files so far, all of them together. At most twice as
-    many files as there are workers are under way or wait to be taken.
+    ``workers`` defaults to the number of usable cores; the cores are shared out among the workers' decoders.
+    The pool is thread-safe. ``seconds`` is the time spent reading clips so far, all workers together.
     """
 
-    def __init__(self, workers: int, sampling: Sampling | None = None, limits: Limits | None = None) -> None:
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-            raise UsageError(f"expected workers as a whole number of at least 1, got {workers!r}")
-        self.workers = workers
-        self.sampling = sampling or Sampling()
-        self.limits = limits or Limits()
-        self.seconds = 0.0
-        self._tasks: SimpleQueue[Path | None] = SimpleQueue()
-        self._results: SimpleQueue[Result] = SimpleQueue()
-        self._closing = threading.Event()
+    def __init__(
+        self,
+        workers: int | None = None,
+        sampling: Sampling | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        cores = len(os.sched_getaffinity(0))
+        workers = cores if workers is None else workers
+        if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
+            raise UsageError(f"workers: expected an integer from 1 to 1024, got {workers!r}")
+        self._sampling = check_sampling(sampling or Sampling())
+        self._limits = limits or Limits()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._workers = [
+            _Worker(self._sampling, self._limits, threads=max(1, cores // workers)) for _ in range(workers)
+        ]
+        self._threads = [
+            threading.Thread(target=self._tend, args=(worker,), daemon=True) for worker in self._workers
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def map(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Clip | Failure]]:
+        """Read every file of ``paths``; yields ``(path, Clip or Failure)`` as they get ready, in any order.
+
+        ``paths`` is consumed by the caller's thread as results are taken: at most two files a worker are
+        under way or waiting to be taken. A file whose worker crashes, hangs or runs out of memory is a
+        ``Failure``; the worker is replaced. Raises ``BackendError`` if no worker can be started.
+        """
+        results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        run = _Run(results)
+        pending = 0
+        try:
+            for path in paths:
+                self._submit(_Job(Path(path), run))
+                pending += 1
+                while pending >= 2 * len(self._workers) or (pending and not results.empty()):
+                    yield results.get().unpack()
+                    pending -= 1
+            while pending:
+                yield results.get().unpack()
+                pending -= 1
+        finally:
+            run.abandoned = True
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent reading clips, summed over the workers."""
+        return sum(worker.seconds for worker in self._workers)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that run now."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing. Results not yet taken are lost."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        for _ in self._threads:
+            self._jobs.put(None)
+        for worker in self._workers:
+            worker.end()
+        for thread in self._threads:
+            thread.join()
+        while not self._jobs.empty():  # of other threads, still waiting for these
+            job = self._jobs.get()
+            if job is not None:
+                job.run.results.put(_Result(job.path, UsageError("the DecodePool was closed")))
 
     def __enter__(self) -> DecodePool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the workers, also those that are at work."""
-        self._closing.set()
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
+    def _submit(self, job: _Job) -> None:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the DecodePool is closed; make a new one")
+            self._jobs.put(job)
 
-    def map(self, paths: Iterable[Path]) -> Iterator[Result]:
-        """Each path with its clip, or with the reason why there is none, in the order in which they finish.
-
-        ``paths`` is read as workers become free, in the caller's thread.
-        """
-        waiting = iter(paths)
-        under_way, more = 0, True
-        while more or under_way:
-            while more and under_way < 2 * self.workers:
-                path = next(waiting, None)
-                if path is None:
-                    more = False
-                    break
-                self._submit(path)
-                under_way += 1
-            if under_way:
-                yield self._results.get()
-                under_way -= 1
-
-    def _submit(self, path: Path) -> None:
-        if self._closing.is_set():
-            raise UsageError("the pool is closed: make a new one")
-        if len(self._threads) < self.workers:  # workers start when there is work for them
-            thread = threading.Thread(target=self._serve, name="vtr-decode", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        self._tasks.put(path)
-
-    def _serve(self) -> None:
-        """One thread keeps one worker busy, and replaces it when it is lost."""
-        worker: Worker | None = None
-        try:
-            while (path := self._tasks.get()) is not None and not self._closing.is_set():
-                start = time.monotonic()
+    def _tend(self, worker: _Worker) -> None:
+        """One thread a worker: start it at once, then hand it one job after the other."""
+        worker.start()
+        while (job := self._jobs.get()) is not None:
+            if not job.run.abandoned:
                 try:
-                    worker = worker or Worker(self)
-                    result: Clip | Failure = worker.decode(path)
-                except WorkerLost as lost:
-                    result = Failure(path, str(lost))
-                    worker = worker.kill() if worker else None
-                with self._lock:
-                    self.seconds += time.monotonic() - start
-                self._results.put((path, result))
-        finally:
-            if worker:
-                worker.kill()
+                    outcome: Clip | Failure | BaseException = worker.read(job.path)
+                except BaseException as error:  # to be raised where the results are taken
+                    outcome = error
+                job.run.results.put(_Result(job.path, outcome))
+        worker.stop()
+
+
+@dataclasses.dataclass
+class _Run:
+    """One call of ``map``."""
+
+    results: queue.SimpleQueue[_Result]
+    abandoned: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    path: Path
+    run: _Run
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    path: Path
+    outcome: Clip | Failure | BaseException
+
+    def unpack(self) -> tuple[Path, Clip | Failure]:
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.path, self.outcome
+
+
+class _Worker:
+    """One worker process, started anew whenever it died."""
+
+    def __init__(self, sampling: Sampling, limits: Limits, threads: int) -> None:
+        self._sampling = sampling
+        self._limits = limits
+        self._settings = {
+            "sampling": dataclasses.asdict(sampling),
+            "limits": dataclasses.asdict(limits),
+            "threads": threads,
+        }
+        self._lock = threading.Lock()  # around starting and stopping
+        self._stopped = False
+        self._ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wire: Wire | None = None
+        self.seconds = 0.0
 
     @property
-    def closing(self) -> bool:
-        return self._closing.is_set()
+    def pid(self) -> int | None:
+        process = self._process
+        return None if process is None else process.pid
 
+    def start(self) -> None:
+        """Start the process, without waiting for it to be ready."""
+        with self._lock:
+            if self._process is not None or self._stopped:
+                return
+            ours, theirs = socket.socketpair()
+            with theirs:
+                descriptor = theirs.fileno()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOTSTRAP, str(descriptor), json.dumps(sys.path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(descriptor,),
+                    start_new_session=True,  # a Ctrl-C at the terminal reaches the pool alone
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                )
+            self._wire, self._ready = Wire(ours), False
+            self._wire.send(self._settings)
 
-class Worker:
-    """One decoder process and the pipes to it."""
+    def read(self, path: Path) -> Clip | Failure:
+        """The clip of one file, or why there is none."""
+        wire = self._started()
+        deadline = time.monotonic() + self._limits.seconds + GRACE
+        try:
+            wire.send({"path": os.fspath(path)})
+            header = wire.receive(deadline)
+            self.seconds += seconds_of(header)
+            if isinstance(header.get("clip"), dict):
+                return receive_clip(wire, header["clip"], self._sampling, deadline)
+            return Failure(path, plain(header.get("failure")))
+        except TimeoutError:
+            self.stop()
+            return Failure(path, f"expected to be read within {self._limits.seconds:g} s; the decoder hung")
+        except (EOFError, ConnectionError):
+            return Failure(path, f"the decoder process {_fate(self.stop())}")
+        except WireError as error:
+            self.stop()
+            return Failure(path, f"the decoder process answered nonsense: {error}")
+        except BaseException:
+            self.stop()
+            raise
 
-    def __init__(self, pool: DecodePool) -> None:
-        self._pool = pool
-        threads = max(1, (os.cpu_count() or 1) // pool.workers)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vtr.decode.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
+    def end(self) -> None:
+        """Kill the process, and start no other."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _started(self) -> Wire:
+        """The connection to a process that is ready."""
+        for _ in range(START_ATTEMPTS):
+            self.start()
+            if self._wire is None:
+                raise UsageError("the DecodePool was closed")
+            if self._ready:
+                return self._wire
+            try:
+                self._wire.receive(time.monotonic() + START_SECONDS)
+                self._ready = True
+                return self._wire
+            except (EOFError, OSError, WireError):
+                fate = _fate(self.stop())
+        raise BackendError(
+            f"expected a decoder process to start, but {START_ATTEMPTS} times it {fate}; "
+            f"what it printed says why, or try: {sys.executable} -c 'import vtr.decode.worker'"
         )
-        set_up = {"sampling": asdict(pool.sampling), "limits": asdict(pool.limits), "threads": threads}
+
+    def stop(self) -> int:
+        """Kill the process if it still runs; its exit status, negative for a signal."""
+        with self._lock:
+            process, wire = self._process, self._wire
+            self._process, self._wire = None, None
+        if process is None or wire is None:
+            return 0
         try:
-            self._send(set_up)
-            self._header(time.monotonic() + START)
-        except WorkerLost as lost:
-            self.kill()
-            raise WorkerLost(f"no decoder could be started: {lost}") from None
-
-    def kill(self) -> None:
-        """End the process and close the pipes."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
-
-    def decode(self, path: Path) -> Clip | Failure:
-        """What the worker says about one file. Raises WorkerLost."""
-        self._send({"path": os.fsencode(path).hex()})
-        deadline = time.monotonic() + self._pool.limits.seconds + GRACE
-        header = self._header(deadline)
-        if "reason" in header:
-            return Failure(path, " ".join(str(header["reason"]).split()))
-        sampling = self._pool.sampling
-        try:
-            count = int(header["frames"])
-            if not 1 <= count <= sampling.frames:
-                raise ValueError(count)
-            shape = (count, sampling.size, sampling.size, 3)
-            data = self._read(int(np.prod(shape)), deadline)
-            return Clip(
-                frames=np.frombuffer(data, np.uint8).reshape(shape),
-                indices=np.array(header["indices"], np.int64).reshape(count),
-                timestamps=np.array(header["timestamps"], np.float64).reshape(count),
-                duration=float(header["duration"]),
-                fps=float(header["fps"]),
-                width=int(header["width"]),
-                height=int(header["height"]),
-                codec=str(header["codec"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise WorkerLost(f"the decoder gave a reply that makes no sense: {error!r}") from None
-
-    def _send(self, message: dict[str, Any]) -> None:
-        text = json.dumps(message).encode()
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(LENGTH.pack(len(text)) + text)
-        except OSError:
-            raise WorkerLost(self._cause_of_death()) from None
-
-    def _header(self, deadline: float) -> dict[str, Any]:
-        (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline))
-        if length > MAX_HEADER:
-            raise WorkerLost("the decoder gave a reply that makes no sense")
-        try:
-            header = json.loads(self._read(length, deadline))
-        except ValueError:
-            header = None
-        if not isinstance(header, dict):
-            raise WorkerLost("the decoder gave a reply that makes no sense")
-        return header
-
-    def _read(self, count: int, deadline: float) -> bytearray:
-        """Exactly ``count`` bytes, while the clock and the pool allow."""
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        data = bytearray()
-        while len(data) < count:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise WorkerLost(f"decoding it took longer than {self._pool.limits.seconds:g} s")
-            if self._pool.closing:
-                raise WorkerLost("the job was stopped")
-            if not select.select([pipe], [], [], min(left, 0.2))[0]:
-                continue
-            part = os.read(pipe, min(count - len(data), 1 << 20))
-            if not part:
-                raise WorkerLost(self._cause_of_death())
-            data += part
-        return data
-
-    def _cause_of_death(self) -> str:
-        try:
-            status = self._process.wait(timeout=GRACE)
+            status = process.wait(0.5)  # it may be dying by itself, and then its own status tells why
         except subprocess.TimeoutExpired:
-            return "the decoder stopped talking"
-        if status < 0:
-            return f"the decoder crashed on it ({signal.Signals(-status).name})"
-        return f"the decoder gave up on it (status {status})"
+            process.kill()
+            status = process.wait()
+        wire.close()
+        return status
+
+
+def _fate(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    name = signal.Signals(-status).name
+    hint = " (the system may be short of memory)" if -status == signal.SIGKILL else ""
+    return f"was ended by {name}{hint}"

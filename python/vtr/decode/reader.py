@@ -101,11 +101,9 @@ def _seconds(number: int, shown: Shown[NDArray[np.uint8]], fps: float) -> float:
 
 def _info(source: Source, frames: FrameReader[T], last: int) -> VideoInfo:
     width, height = upright_size(frames.first)
-    end = frames.numbering.seconds(last) + float(1 / source.frame_rate)
-    duration = _duration(source, end)
-    for seconds in (duration, end):
-        if seconds > source.limits.duration:
-            raise DecodeError(f"expected at most {source.limits.duration:g} s of video, got {seconds:.6g} s")
+    duration = _duration(source, frames.numbering.seconds(last))
+    if duration > source.limits.duration:
+        raise DecodeError(f"expected at most {source.limits.duration:g} s of video, got {duration:.6g} s")
     return VideoInfo(
         codec=source.codec,
         width=width,
@@ -117,10 +115,10 @@ def _info(source: Source, frames: FrameReader[T], last: int) -> VideoInfo:
     )
 
 
-def _duration(source: Source, end: float) -> float:
-    """Seconds, from the stream, else from the container, else to the end of the last frame."""
+def _duration(source: Source, last: float) -> float:
+    """Seconds: the stream's claim, else the container's, but never less than to the last frame's beginning."""
     if source.stream.duration is not None and source.stream.duration > 0:
-        return float(source.stream.duration * source.time_base)
+        return max(float(source.stream.duration * source.time_base), last)
     if source.container.duration is not None and source.container.duration > 0:
-        return source.container.duration / av.time_base
-    return end
+        return max(source.container.duration / av.time_base, last)
+    return last + float(1 / source.frame_rate)

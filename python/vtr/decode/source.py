@@ -70,6 +70,8 @@ class Source:
     def seek(self, timestamp: int) -> bool:
         """Move to the keyframe before ``timestamp``, as far as the container can; False if it cannot seek."""
         self.check_clock()
+        if abs(timestamp) >= 1 << 62:  # no time that a file means, and near the end of 64 bits
+            return False
         try:
             self.container.seek(timestamp, stream=self.stream)
         except FFmpegError:
@@ -114,7 +116,9 @@ class Source:
 
     def check_clock(self) -> None:
         if time.monotonic() > self.deadline:
-            raise DecodeError(f"expected to be read within {self.limits.seconds:g} s; gave up after that time")
+            raise DecodeError(
+                f"expected to be read within {self.limits.seconds:g} s; gave up after that time"
+            )
 
 
 @contextmanager
@@ -129,6 +133,10 @@ def open_source(path: str | os.PathLike[str], limits: Limits, threads: int = 1) 
             context = stream.codec_context
             context.thread_count, context.thread_type = threads, "AUTO"
             yield source
+        except (FFmpegError, OSError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise DecodeError(f"expected a file that can be read: {error.strerror}") from None
         finally:
             source.container.close()
 
@@ -184,7 +192,7 @@ def _open_container(file: BinaryIO, limits: Limits) -> tuple[InputContainer, Vid
             f"expected a video in one of the containers {', '.join(CONTAINERS)}: {error.strerror}"
         ) from None
     try:
-        stream = _video_stream(container)
+        stream = _video_stream(container, limits)
     except DecodeError:
         container.close()
         raise
@@ -195,7 +203,7 @@ def _open_container(file: BinaryIO, limits: Limits) -> tuple[InputContainer, Vid
     return container, stream
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
+def _video_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The first video stream that is not a cover picture, as OpenCV takes it."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
@@ -206,6 +214,10 @@ def _video_stream(container: InputContainer) -> VideoStream:
     if context is None or context.codec.name not in CODECS:
         name = "an unknown codec" if context is None else context.codec.canonical_name
         raise DecodeError(f"expected a codec that vtr decodes, got {name}")
+    if stream.width * stream.height > limits.pixels:
+        raise DecodeError(
+            f"expected pictures of at most {limits.pixels} pixels, got {stream.width}x{stream.height}"
+        )
     return stream
 
 

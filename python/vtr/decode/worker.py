@@ -1,92 +1,87 @@
-"""A decoder process: takes one request after another, and may die without hurting anybody.
+"""The process in which a pool decodes: it may crash, hang or run out of memory, and only it suffers.
 
-Request on standard input: a length (uint32, little-endian) and JSON. Reply on standard output: the same, and
-then the raw bytes of the frames, so that the parent never unpickles what a broken decoder wrote.
+It imports NumPy, PyAV and Pillow and nothing else of weight. It ends when its pool does, however that
+happens: a thread waits for the end of the connection, and an alarm of the kernel ends a job that hangs in
+a decoder even when no Python code runs any more.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
+import math
 import os
+import queue
 import resource
 import signal
-import struct
-import sys
-from typing import BinaryIO
+import socket
+import threading
+import time
+from typing import Any
 
 from vtr.decode.limits import Limits
 from vtr.decode.reader import read_clip
+from vtr.decode.wire import Wire, clip_header
 from vtr.errors import VtrError
 from vtr.types import Sampling
 
-LENGTH = struct.Struct("<I")
-PR_SET_PDEATHSIG = 1
+GRACE = 2.0  # seconds past ``Limits.seconds`` after which the pool kills a worker
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not end up among the replies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    set_up = json.loads(take(requests))
-    sampling, limits, threads = Sampling(**set_up["sampling"]), Limits(**set_up["limits"]), set_up["threads"]
-    _bound_memory(limits.memory)
-    send(replies, {"ready": True})
-    while request := take(requests):
-        header, frames = answer(
-            os.fsdecode(bytes.fromhex(json.loads(request)["path"])), sampling, limits, threads
-        )
-        send(replies, header, frames)
+def main(descriptor: int) -> None:
+    """Serve one pool over the socket with this file descriptor."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool, which then ends us
+    wire = Wire(socket.socket(fileno=descriptor))
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    try:
+        settings = wire.receive()
+        sampling, limits = Sampling(**settings["sampling"]), Limits(**settings["limits"])
+        confine(limits)
+        threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
+        wire.send({"ready": True})
+        while True:
+            path = jobs.get()["path"]
+            signal.alarm(math.ceil(limits.seconds + 3 * GRACE))  # ends the process
+            _answer(wire, path, sampling, limits, settings["threads"])
+            signal.alarm(0)
+    except (EOFError, ConnectionError):
+        return
 
 
-def answer(path: str, sampling: Sampling, limits: Limits, threads: int) -> tuple[dict[str, object], bytes]:
-    """The reply's header and the bytes of its frames."""
+def confine(limits: Limits) -> None:
+    """Give up what decoding does not need: more memory than allowed, core dumps, writing files."""
+    with open("/proc/self/statm") as file:
+        in_use = int(file.read().split()[0]) * resource.getpagesize()
+    _lower(resource.RLIMIT_AS, in_use + limits.memory)
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, 0)
+
+
+def _lower(kind: int, value: int) -> None:
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        value = min(value, most)
+    resource.setrlimit(kind, (value, value))
+
+
+def _listen(wire: Wire, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
+    try:
+        while True:
+            jobs.put(wire.receive())
+    except BaseException:  # the pool is gone; whatever else went wrong, nobody is left to hear of it
+        os._exit(0)
+
+
+def _answer(wire: Wire, path: str, sampling: Sampling, limits: Limits, threads: int) -> None:
+    begin = time.perf_counter()
     try:
         clip = read_clip(path, sampling, limits, threads=threads)
-    except MemoryError:
-        return {"reason": f"decoding it takes more than {limits.memory >> 20} MiB of memory"}, b""
     except VtrError as error:
-        return {"reason": str(error)}, b""
-    except Exception as error:  # a decoder library may raise anything; the reason goes into the report
-        return {"reason": f"cannot be decoded: {type(error).__name__}: {error}"}, b""
-    header = {
-        "frames": len(clip.frames),
-        "indices": clip.indices.tolist(),
-        "timestamps": clip.timestamps.tolist(),
-        "duration": clip.duration,
-        "fps": clip.fps,
-        "width": clip.width,
-        "height": clip.height,
-        "codec": clip.codec,
-    }
-    return header, clip.frames.tobytes()
-
-
-def take(stream: BinaryIO) -> bytes:
-    """One message; nothing at the end of the stream."""
-    length = stream.read(LENGTH.size)
-    return stream.read(*LENGTH.unpack(length)) if len(length) == LENGTH.size else b""
-
-
-def send(stream: BinaryIO, header: dict[str, object], frames: bytes = b"") -> None:
-    text = json.dumps(header).encode()
-    stream.write(LENGTH.pack(len(text)) + text)
-    stream.write(frames)
-    stream.flush()
-
-
-def _bound_memory(extra: int) -> None:
-    """Let the process take ``extra`` bytes of address space beyond what it has now."""
-    with open("/proc/self/statm") as statm:
-        now = int(statm.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = now + extra
-    if hard == resource.RLIM_INFINITY or wanted < hard:
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, wanted))
-
-
-if __name__ == "__main__":
-    main()
+        failure = str(error)
+    except MemoryError:
+        failure = f"expected to need at most {limits.memory} bytes of memory (Limits.memory), needed more"
+    except Exception as error:  # a defect of ours or of a library: this file's failure, not the job's
+        failure = f"unexpected {type(error).__name__}: {error}"
+    else:
+        header = {"clip": clip_header(clip), "seconds": time.perf_counter() - begin}
+        wire.send(header, memoryview(clip.frames).cast("B"))
+        return
+    wire.send({"failure": failure, "seconds": time.perf_counter() - begin})

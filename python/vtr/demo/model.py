@@ -1,4 +1,4 @@
-"""The demo's stand-in for a trained model: a small CLIP4Clip with random weights, exported like a real one."""
+"""The demo's stand-in for a trained model: a small CLIP4Clip with random weights."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def untrained_bundle(path: Path) -> Path:
         return path
     except BundleError:
         pass
-    model = build_model(random_checkpoint("clip4clip", dim=128, vision_width=192, layers=3, image=224, patch=32))
+    sizes = {"dim": 128, "vision_width": 192, "layers": 3, "image": 224, "patch": 32}
+    model = build_model(random_checkpoint("clip4clip", **sizes))
     export_model(model, path, name="untrained", trained=False, force=True)
     return path
