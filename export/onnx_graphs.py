@@ -138,17 +138,25 @@ def serialize(proto: onnx.ModelProto, file: str) -> bytes:
     """The bytes of a graph that onnx's checker accepts.
 
     Raises:
-        CheckpointError: the graph is larger than the format can hold in one file.
+        CheckpointError: the weights are larger than the format can hold in one file.
     """
     import onnx
 
-    if (size := proto.ByteSize()) > MAX_BYTES:
+    if (size := _weight_bytes(proto)) > MAX_BYTES:
         raise CheckpointError(
-            f"{file}: expected at most {MAX_BYTES} bytes, which is what one ONNX file holds, got {size}: "
-            "export with --precision fp16, which halves it"
+            f"{file}: expected at most {MAX_BYTES} bytes of weights, which is what one ONNX file holds, got "
+            f"{size}: export with --precision fp16, which halves them"
         )
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
+
+
+def _weight_bytes(proto: onnx.ModelProto) -> int:
+    """Protocol buffers beyond the limit cannot say their own size."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    weights = proto.graph.initializer
+    return sum(math.prod(w.dims) * tensor_dtype_to_np_dtype(w.data_type).itemsize for w in weights)
 
 
 # ---- translation -------------------------------------------------------------------------------------

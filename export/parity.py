@@ -85,7 +85,7 @@ def random_input(
     F, L, S = (model.sizes[name] for name in ("frames", "words", "image"))
     ids = np.zeros((TEXTS, L), np.int64)
     for row, length in zip(ids, np.linspace(0, L - 2, TEXTS).astype(int), strict=True):
-        row[: length + 2] = [start, *rng.integers(0, start, length), end]
+        row[: length + 2] = [start, *rng.integers(0, end, length), end]
     lengths = np.array(sorted({1, (F + 1) // 2, F}))
     mask = (np.arange(F) < lengths[:, None]).astype(np.float32)
     # Coarse tiles under fine noise, bright and dark: frames that a tower tells apart.

@@ -37,7 +37,7 @@ def run(content, **inputs):
 
 @pytest.fixture(scope="module")
 def model():
-    return model_of(family="clip4clip", sim_header="seqTransf", layers=2)
+    return model_of(family="clip4clip", sim_header="seqTransf")
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +99,6 @@ def test_graphs_are_clean(exported):
         assert b"location" not in content and b".py" not in content and b"site-packages" not in content
         # The exporter's transposition of keys through computed shapes hides attention from runtimes.
         assert sum(node.op_type == "Shape" for node in proto.graph.node) <= 2
-
-
-def test_the_same_model_gives_the_same_bytes(model, exported):
-    graph = graph_of(model, "text.onnx")
-    assert serialize(to_onnx(graph), "text.onnx") == exported["text.onnx"][1]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 19])

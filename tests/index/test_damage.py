@@ -185,6 +185,7 @@ def sql(*statements):
         (sql(("UPDATE segments SET rows = 'many' WHERE id = 1",)), "does not match its checksum"),
         (sql(("DELETE FROM segments WHERE id = 1",)), "does not say where"),
         (sql(("UPDATE videos SET content = 999 WHERE id = 1",)), "does not say where"),
+        (sql(("UPDATE videos SET id = 1 WHERE id = 2",)), "does not say where"),
         (sql(("UPDATE settings SET value = '[]' WHERE key = 'columns'",)), "settings are damaged"),
         (sql(("UPDATE settings SET value = '{' WHERE key = 'model'",)), "settings are damaged"),
         (sql(("UPDATE settings SET value = '{\"video\": {\"shape\": [6], \"dtype\": \"float16\"}}' "

@@ -53,6 +53,7 @@ def test_gather(scattered, name, compacted):
 def test_blocks(scattered, rows):
     store, contents = scattered
     snapshot, expected, seen = store.snapshot(), features(contents), 0
+    assert len(list(snapshot.blocks(["gram"], rows))) <= 4 * len(contents) / rows + 1, "no crumbs"
     for span, arrays in snapshot.blocks(["gram", "frames"], rows):
         assert span.start == seen and span.stop - span.start <= rows
         for name, array in arrays.items():

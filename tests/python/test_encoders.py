@@ -342,6 +342,17 @@ def test_only_what_is_used_is_loaded(model, backend):
     assert list(encoders._graphs) == ["text.onnx"]
 
 
+def test_threads_are_respected(model, backend):
+    encoders = open_encoders(model[1], backend=backend, threads=1)
+    encoders.text(inputs(model[0])[0])
+    graph = encoders._graphs["text.onnx"]
+    if backend == "openvino":
+        threads = graph._compiled.get_property("INFERENCE_NUM_THREADS")
+    else:
+        threads = graph._session.get_session_options().intra_op_num_threads
+    assert threads == 1
+
+
 def test_importing_encoders_imports_no_runtime():
     heavy = {"torch", "openvino", "onnxruntime", "onnx", "ftfy", "tokenizers"}
     code = f"import sys, vtr.encoders; sys.exit(', '.join({heavy} & {{*sys.modules}}) or 0)"

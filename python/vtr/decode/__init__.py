@@ -6,7 +6,6 @@ memory without hurting this one; ``probe`` looks at a file; ``Limits`` bounds wh
 
 from vtr.decode.limits import Limits
 from vtr.decode.pool import DecodePool
-from vtr.decode.pool import DecodePool
 from vtr.decode.reader import VideoInfo, probe, read_clip
 
 __all__ = ["DecodePool", "Limits", "VideoInfo", "probe", "read_clip"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from av.error import FFmpegError
@@ -107,7 +108,7 @@ class FrameReader(Generic[T]):
     # -- where to decode from -------------------------------------------------------------------------
 
     def _approach(self, number: int) -> None:
-        """Bring what is ahead to: packets from a keyframe, or from where the decoder is, to past ``number``."""
+        """Have ahead what is needed: from a keyframe, or from where the decoder is, to past ``number``."""
         ahead, self._ahead, self._held = self._ahead, deque(), 0
         for packet in ahead:
             self._take(packet, number)
@@ -207,9 +208,12 @@ class FrameReader(Generic[T]):
             self._decode(self._pop(), skip=self._skips and n is not None and n < wanted)
         self._behind = [stamp for stamp in self._behind if self.numbering.number(stamp) >= wanted]
 
-    def _decode(self, packet: Packet | None, skip: bool) -> None:
+    def _decode(self, packet: Packet, skip: bool) -> None:
         self._receive(self._frames_of(packet, skip))
-        stamp = None if packet is None else _timestamp(packet)
+        self._note(packet)
+
+    def _note(self, packet: Packet) -> None:
+        stamp = _timestamp(packet)
         if stamp is not None:
             self._behind.append(stamp)
 
@@ -270,36 +274,44 @@ class FrameReader(Generic[T]):
         """Decode from the beginning until there is a frame."""
         for packet in self._packets:
             frames = self._frames_of(packet)
-            stamp = _timestamp(packet)
-            if stamp is not None:
-                self._behind.append(stamp)
+            self._note(packet)
             if packet.dts is not None:
                 self._read_to = packet.dts
             if frames:
                 return frames
         frames = self._frames_of(None) if self._source.stream.codec_context.is_open else []
         if not frames:
-            raise DecodeError("expected a video, but not one frame of it could be decoded")
+            raise DecodeError(
+                "expected a video, but not one frame could be decoded: it is damaged, "
+                f"or its pictures have more than {self._source.limits.pixels} pixels"
+            )
         return frames
 
     def _second_attempt(self, number: int) -> Shown[T] | None:
         """The frame on screen at ``number``, by decoding everything from well before it."""
-        start = self.numbering.timestamp(number - SECOND_LEAD)
-        first = next(self._source.packets(), None) if number > SECOND_LEAD and self._seek(start) else None
-        stamp = None if first is None else _timestamp(first)
-        if first is None or not first.is_keyframe or stamp is None or stamp > start or not self._seek(start):
-            self._rewind()
-        before: tuple[VideoFrame, int] | None = None
+        self._begin_before(number - SECOND_LEAD)
+        on_screen: tuple[VideoFrame, int] | None = None
         for frame in self._every_frame():
             at = self._number(frame)
             if at > number:
                 break
-            before = frame, at
+            on_screen = frame, at
         self._empty_decoder()
-        return None if before is None else self._keep(*before)
+        return None if on_screen is None else self._keep(*on_screen)
+
+    def _begin_before(self, number: int) -> None:
+        """Move to a keyframe at or before ``number``, or to the beginning of the file."""
+        if number > 0 and self._seek(self.numbering.timestamp(number)):
+            packet = next(self._packets, None)
+            stamp = None if packet is None else _timestamp(packet)
+            if packet is not None and packet.is_keyframe and stamp is not None:
+                self._ahead.append(packet)
+                if self.numbering.number(stamp) <= number:
+                    return
+        self._rewind()
 
     def _every_frame(self) -> Iterator[VideoFrame]:
-        for packet in self._packets:
+        for packet in chain(self._ahead, self._packets):
             yield from self._frames_of(packet)
         yield from self._frames_of(None)
 

@@ -30,7 +30,7 @@ class Limits:
     """
 
     seconds: float = 60.0  # wall-clock time for one file
-    duration: float = 86_400.0  # seconds of video, claimed or found
+    duration: float = 86_400.0  # seconds from the first frame to the last
     pixels: int = 8192 * 4352  # of one decoded picture, and of one resized picture
     streams: int = 256  # video, audio, subtitle and other streams together
     frames: int = 100_000  # pictures decoded on the way to the wanted ones

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeVar
 
 import av
@@ -101,24 +102,27 @@ def _seconds(number: int, shown: Shown[NDArray[np.uint8]], fps: float) -> float:
 
 def _info(source: Source, frames: FrameReader[T], last: int) -> VideoInfo:
     width, height = upright_size(frames.first)
-    duration = _duration(source, frames.numbering.seconds(last))
-    if duration > source.limits.duration:
-        raise DecodeError(f"expected at most {source.limits.duration:g} s of video, got {duration:.6g} s")
+    end = frames.numbering.seconds(last)
+    if end > source.limits.duration:
+        raise DecodeError(f"expected at most {source.limits.duration:g} s of video, got {end:.6g} s")
     return VideoInfo(
         codec=source.codec,
         width=width,
         height=height,
         fps=float(source.frame_rate),
-        duration=duration,
+        duration=_duration(source, end),
         frames=frames.numbering.number(last) + 1,
         container=source.container.format.name,
     )
 
 
 def _duration(source: Source, last: float) -> float:
-    """Seconds: the stream's claim, else the container's, but never less than to the last frame's beginning."""
-    if source.stream.duration is not None and source.stream.duration > 0:
-        return max(float(source.stream.duration * source.time_base), last)
-    if source.container.duration is not None and source.container.duration > 0:
-        return max(source.container.duration / av.time_base, last)
+    """Seconds: the stream's claim, else the container's, else to the end of the last frame.
+
+    A claim that ends before the last frame begins, or beyond the limit, is not believed.
+    """
+    stream, container = source.stream, source.container
+    for claim in ((stream.duration or 0) * source.time_base, Fraction(container.duration or 0, av.time_base)):
+        if 0 < claim <= source.limits.duration and claim >= last:
+            return float(claim)
     return last + float(1 / source.frame_rate)

@@ -1,4 +1,4 @@
-"""The square a model sees: PIL's bicubic filter and a centre crop, as torchvision's transforms define them."""
+"""The square a model sees: PIL's bicubic filter and a centre crop, as torchvision defines them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Source:
                 self.check_clock()
                 if packet.size:  # an empty packet would tell the decoder that the stream ends
                     yield packet
-        except FFmpegError as error:
+        except (FFmpegError, IndexError) as error:  # IndexError: PyAV, when a stream turns up late
             if isinstance(error, MemoryError):
                 raise
 
@@ -74,7 +74,9 @@ class Source:
             return False
         try:
             self.container.seek(timestamp, stream=self.stream)
-        except FFmpegError:
+        except (FFmpegError, OSError) as error:
+            if isinstance(error, MemoryError):
+                raise
             return False
         return True
 
@@ -207,8 +209,8 @@ def _video_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The first video stream that is not a cover picture, as OpenCV takes it."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise DecodeError(f"expected a video stream, found none (the file holds {', '.join(kinds)})")
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise DecodeError(f"expected a video stream, found none (the file holds {kinds})")
     stream = streams[0]
     context = stream.codec_context
     if context is None or context.codec.name not in CODECS:
@@ -243,9 +245,8 @@ def _latest(packets: Iterator[Packet], whole_group: bool) -> int | None:
     With ``whole_group``, None unless they begin with a keyframe or are many: of a few packets from the
     middle of a group, the one shown last may lie before them.
     """
-    latest, count, sound = None, 0, not whole_group
-    for packet in packets:
-        count += 1
+    latest, sound = None, not whole_group
+    for count, packet in enumerate(packets, start=1):
         sound = sound or packet.is_keyframe or count > 32
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is not None and not packet.is_discard and (latest is None or shown > latest):

@@ -104,7 +104,7 @@ def receive_clip(wire: Wire, header: dict[str, Any], sampling: Sampling, deadlin
         height=_whole(header.get("height"), 1, 1 << 20),
         codec=plain(header.get("codec")),
     )
-    wire.receive_into(memoryview(frames).cast("B"), deadline)
+    wire.receive_into(frames.data.cast("B"), deadline)
     return clip
 
 

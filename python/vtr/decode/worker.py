@@ -82,6 +82,6 @@ def _answer(wire: Wire, path: str, sampling: Sampling, limits: Limits, threads: 
         failure = f"unexpected {type(error).__name__}: {error}"
     else:
         header = {"clip": clip_header(clip), "seconds": time.perf_counter() - begin}
-        wire.send(header, memoryview(clip.frames).cast("B"))
+        wire.send(header, clip.frames.data.cast("B"))
         return
     wire.send({"failure": failure, "seconds": time.perf_counter() - begin})

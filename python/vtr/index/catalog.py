@@ -120,7 +120,7 @@ AnyRow = SettingRow | SegmentRow | ContentRow | VideoRow | FailureRow
 
 
 def row_crc(table: str, values: tuple[Any, ...]) -> int:
-    return zlib.crc32(json.dumps([table, *values], default=bytes.hex).encode())
+    return zlib.crc32(ascii((table, *values)).encode())  # the same text in every version of Python
 
 
 @cache

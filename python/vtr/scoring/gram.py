@@ -112,7 +112,7 @@ class Pooling:
     def _statistics(self, y: Floats, weights: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         k = _normalise(y) * self.g1 + self.b1
         kc = k - k.mean(axis=-1, keepdims=True)
-        uc = (kc * self.g2) @ self.matrix.T
+        uc = transform(kc * self.g2, self.matrix.T)
         uc -= uc.mean(axis=-1, keepdims=True)
         ug = uc * self.g3
         dim = y.shape[-1]

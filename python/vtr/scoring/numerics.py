@@ -52,7 +52,7 @@ def to_float32(x: NDArray[Any]) -> Floats:
     return single
 
 
-def dots(rows: Floats, probes: Floats, out: Floats | None = None) -> Floats:
+def dots(rows: NDArray[Any], probes: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """All dot products ``[n, c]`` of contiguous ``rows [n, D]`` with ``probes [c, D]``, a few rows at a time.
 
     Products this small take OpenBLAS's kernel for small matrices, which does not copy its operands first,
@@ -65,7 +65,7 @@ def dots(rows: Floats, probes: Floats, out: Floats | None = None) -> Floats:
     """
     count, dim = rows.shape
     if out is None:
-        out = np.empty((count, len(probes)), np.float32)
+        out = np.empty((count, len(probes)), rows.dtype)
     lots = -(-len(probes) // MOST_PROBES)
     for lot in range(lots):
         chosen = slice(lot * len(probes) // lots, (lot + 1) * len(probes) // lots)
@@ -79,7 +79,7 @@ def dots(rows: Floats, probes: Floats, out: Floats | None = None) -> Floats:
     return out
 
 
-def transform(x: Floats, matrix: Floats) -> Floats:
+def transform(x: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
     """x @ matrix, ``[…, D]`` by ``[D, E]``."""
     return dots(x.reshape(-1, x.shape[-1]), matrix.T).reshape(*x.shape[:-1], matrix.shape[1])
 
