@@ -1,4 +1,4 @@
-# Every target sets up what it needs: `make demo` on a fresh machine needs Python >= 3.10, make and a C++ compiler.
+# Every target sets up what it needs: `make demo` on a fresh Linux machine needs Python >= 3.10 and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -17,7 +17,7 @@ help:
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt CMakeLists.txt
+$(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q -c constraints.txt torch

@@ -39,7 +39,8 @@ def write_video(
     pixels: str = "yuv420p",
     gop: int = 12,
     b_frames: int | None = None,
-    times: Sequence[int] | None = None,  # presentation times in milliseconds; by default one frame every 1/rate
+    times: Sequence[int]
+    | None = None,  # presentation times in milliseconds; by default one frame every 1/rate
     options: dict[str, str] | None = None,
     muxer: str | None = None,
     muxer_options: dict[str, str] | None = None,

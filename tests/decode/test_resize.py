@@ -15,20 +15,20 @@ from vtr.errors import DecodeError
 def pil(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """torchvision's Resize(size, BICUBIC) and CenterCrop(size), written out for PIL images."""
     width, height = image.size
-    if width <= height:
-        target = (size, int(size * height / width))
-    else:
-        target = (int(size * width / height), size)
+    wide = width > height
+    target = (int(size * width / height), size) if wide else (size, int(size * height / width))
     image = image.resize(target, Image.BICUBIC)
-    left = int(round((target[0] - size) / 2.0))
-    top = int(round((target[1] - size) / 2.0))
+    left = round((target[0] - size) / 2.0)
+    top = round((target[1] - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
 SIZES = [(640, 272), (320, 180), (1280, 720), (180, 320), (333, 111), (111, 333), (224, 224), (224, 300)]
 
 
-@pytest.mark.parametrize(("width", "height"), [*SIZES, (301, 224), (225, 224), (1, 1), (3, 1), (19, 111), (7, 8)])
+@pytest.mark.parametrize(
+    ("width", "height"), [*SIZES, (301, 224), (225, 224), (1, 1), (3, 1), (19, 111), (7, 8)]
+)
 @pytest.mark.parametrize("size", [224, 32, 97])
 def test_equals_pil(width: int, height: int, size: int) -> None:
     rng = np.random.default_rng(width * 1000 + height)

@@ -36,9 +36,7 @@ def published_loader(count: int, frame_rate: float, sampling: Sampling) -> list[
 @pytest.mark.parametrize("slicing", ["uniform", "head", "tail"])
 @pytest.mark.parametrize("frames", [1, 2, 12, 19])
 @pytest.mark.parametrize("frame_rate", [Fraction(25), Fraction(30000, 1001), Fraction(25, 2), Fraction(11)])
-def test_equals_the_published_loader(
-    frame_rate: Fraction, frames: int, slicing: str, rate: int
-) -> None:
+def test_equals_the_published_loader(frame_rate: Fraction, frames: int, slicing: str, rate: int) -> None:
     sampling = Sampling(frames=frames, fps=rate, slice=slicing)
     for count in [*range(1, 70), 111, 299, 300, 301, 1000, 7777]:
         expected = published_loader(count, float(frame_rate), sampling)
@@ -58,7 +56,15 @@ def test_a_huge_count_costs_nothing() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"frames": 0}, {"frames": 2.0}, {"frames": True}, {"fps": 0}, {"fps": -1}, {"size": 0}, {"slice": "middle"}],
+    [
+        {"frames": 0},
+        {"frames": 2.0},
+        {"frames": True},
+        {"fps": 0},
+        {"fps": -1},
+        {"size": 0},
+        {"slice": "middle"},
+    ],
 )
 def test_meaningless_sampling(wrong: dict[str, object]) -> None:
     (name,) = wrong

@@ -206,7 +206,7 @@ def test_forged_catalogs_are_refused(index, script, message):
     forge(index, script)
     problems, got = verdict(index)
     assert isinstance(got, IndexStoreError) and problems
-    assert message in str(got)
+    assert message in str(got) and str(index) in str(got)
 
 
 @pytest.mark.parametrize(

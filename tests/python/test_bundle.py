@@ -15,7 +15,7 @@ from vtr.export.bundle import new_bundle
 from vtr.export.tokenizer import tokenizer_json
 from vtr.manifest import fingerprint, head_shapes, parse_manifest
 
-VOCAB = 49408
+VOCAB = 515
 SIZES = {"frames": 3, "words": 5, "dim": 4, "image": 8, "patch": 4, "vocab": VOCAB, "keep": None}
 ENTRIES = {
     "name": "small",
@@ -37,8 +37,11 @@ TIGHT = {"sim_header": "tightTransf", "scoring": "cross"}
 
 
 @pytest.fixture(scope="session")
-def tokenizer_file():
-    return tokenizer_json(None, VOCAB).encode()
+def tokenizer_file(tmp_path_factory):
+    """The smallest vocabulary of CLIP's kind: the bytes, one merge, start and end."""
+    merges = tmp_path_factory.mktemp("vocabulary") / "merges.txt"
+    merges.write_text("#version\na n</w>\n")
+    return tokenizer_json(merges, VOCAB).encode()
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_round_trip(make, entries, verify):
         bundle.scoring, bundle.sizes
     )
     assert bundle.file("text.onnx").read_bytes() == b"stand-in of text.onnx"
-    assert bundle.tokenizer.encode(["a"], 5).tolist() == [[49406, 320, 49407, 0, 0]]
+    assert bundle.tokenizer.encode(["an a"], 5).tolist() == [[513, 512, 320, 514, 0]]
     assert len(bundle.fingerprint) == 64
 
 
@@ -388,8 +391,8 @@ def test_heads_that_do_not_fit(make, entries, tensors, message):
 
 
 def test_tokenizer_larger_than_the_embeddings(make):
-    path = make(sizes={**SIZES, "vocab": 49407})
-    with pytest.raises(BundleError, match=r"tokenizer\.json.*at most 49407"):
+    path = make(sizes={**SIZES, "vocab": 514})
+    with pytest.raises(BundleError, match=r"tokenizer\.json.*at most 514"):
         _ = Bundle.open(path).tokenizer
     assert len(verify_bundle(path)) == 1
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Any, cast
 
-import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
@@ -30,8 +30,8 @@ def to_image(frame: VideoFrame) -> Image.Image:
     """The whole frame as an RGB image, not turned by its metadata."""
     # BGR and not RGB: for 10-bit input libswscale's vector code differs by up to 5 levels between the two.
     plane = _to_bgr(frame).planes[0]
-    pixels = np.frombuffer(plane, dtype=np.uint8)
-    return Image.frombuffer("RGB", (frame.width, frame.height), pixels, "raw", "BGR", plane.line_size, 1)
+    size = (frame.width, frame.height)
+    return Image.frombuffer("RGB", size, cast(Any, plane), "raw", "BGR", plane.line_size, 1)
 
 
 def mapped_colours(primaries: int, curve: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 
 from av.error import FFmpegError
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 
 from vtr.decode.numbering import Numbering
 from vtr.decode.source import Source
@@ -71,6 +71,8 @@ class FrameReader(Generic[T]):
             int
         ] = []  # timestamps of what the decoder got, if shown after the last wanted frame
         self._anchored = True  # whether what is ahead can be decoded from where it begins
+        self._entry: int | None = None  # number of the keyframe that decoding begins with, until it is out
+        self._sound = True  # whether that keyframe was one
         self._read_to: int | None = None  # decoding timestamp of the last packet read
         self._last: int | None = None  # number of the last frame that the decoder gave since it was emptied
 
@@ -141,11 +143,13 @@ class FrameReader(Generic[T]):
             self._read_to = packet.dts
         shown = _timestamp(packet)
         latest = number - REORDERING if self._in_turn else number
-        if packet.is_keyframe and shown is not None and self.numbering.number(shown) <= latest:
+        needless = bool(self._ahead) or not self._anchored
+        if packet.is_keyframe and needless and shown is not None and self.numbering.number(shown) <= latest:
             self._empty_decoder()
             self._ahead.clear()
             self._held = 0
             self._anchored = True
+            self._entry = None if self._in_turn else self.numbering.number(shown)
         self._ahead.append(packet)
         self._held += packet.size
         while self._held > MOST_AHEAD:
@@ -158,7 +162,7 @@ class FrameReader(Generic[T]):
 
     def _seeking_pays(self, number: int) -> bool:
         due = self.numbering.timestamp(number)
-        if self._read_to is None or due <= self._read_to:
+        if not self._source.times_survive_seeking or self._read_to is None or due <= self._read_to:
             return False
         index = self._source.stream.index_entries
         if len(index) and index[-1].timestamp >= due:
@@ -239,13 +243,22 @@ class FrameReader(Generic[T]):
             self._receive(self._frames_of(None))
             self._source.stream.codec_context.flush_buffers()
         self._behind.clear()
-        self._last = None
+        self._last, self._entry, self._sound = None, None, True
 
     # -- what comes out -------------------------------------------------------------------------------
 
     def _receive(self, frames: Sequence[VideoFrame]) -> None:
         for frame in frames:
-            self._offer(frame, self._number(frame))
+            number = self._number(frame)
+            if self._entry is not None:
+                # What comes before the keyframe lacks frames to refer to. And where the keyframe itself does
+                # not come, or is none, the frames after it may look right and not be.
+                if number < self._entry:
+                    continue
+                self._sound = number == self._entry and frame.pict_type not in (PictureType.P, PictureType.B)
+                self._entry = None
+            if self._sound:
+                self._offer(frame, number)
 
     def _offer(self, frame: VideoFrame, number: int) -> None:
         if number in self._wanted:  # of several with one number the last stays
@@ -301,7 +314,7 @@ class FrameReader(Generic[T]):
 
     def _begin_before(self, number: int) -> None:
         """Move to a keyframe at or before ``number``, or to the beginning of the file."""
-        if number > 0 and self._seek(self.numbering.timestamp(number)):
+        if self._source.times_survive_seeking and number > 0 and self._seek(self.numbering.timestamp(number)):
             packet = next(self._packets, None)
             stamp = None if packet is None else _timestamp(packet)
             if packet is not None and packet.is_keyframe and stamp is not None:

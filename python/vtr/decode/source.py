@@ -49,6 +49,14 @@ class Source:
     def time_base(self) -> Fraction:
         return self.stream.time_base or Fraction(1, 1)
 
+    @property
+    def times_survive_seeking(self) -> bool:
+        """Whether packets have the same timestamps after a seek as when everything before them was read.
+
+        An MPEG program stream gives times to some packets only; the others are guessed from those before.
+        """
+        return self.container.format.name != "mpeg"
+
     def ticks(self, seconds: float) -> int:
         """Seconds in the units of the stream's timestamps."""
         return int(seconds / self.time_base)
@@ -109,7 +117,7 @@ class Source:
         begin = _time(first)
         far = begin + self.ticks(self.limits.duration)
         for target in (far, *(begin + claimed - self.ticks(s) for s in (1, 5, 25, 125))):
-            if target > begin and self.seek(target):
+            if self.times_survive_seeking and target > begin and self.seek(target):
                 last = _latest(self.packets(), whole_group=True)
                 if last is not None:
                     return last

@@ -196,8 +196,12 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection in autocommit. ``mode``: "ro", "rw", "rwc" or "ro&immutable=1"."""
     uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA trusted_schema = OFF")  # a forged schema calls no functions
-    db.execute("PRAGMA synchronous = FULL")
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")  # a forged schema calls no functions
+        db.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -206,6 +210,10 @@ def as_index_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system raise into an IndexStoreError that says what to do."""
     try:
         yield
+    except IndexStoreError as error:
+        if str(path) in str(error):
+            raise
+        raise IndexStoreError(f"{path}: {error}") from error
     except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema makes messages no UTF-8
         raise IndexStoreError(f"{path}: {_advice(str(error))}") from error
     except OSError as error:
@@ -231,6 +239,9 @@ class Catalog:
     """Read access for many threads: a connection is lent to one thread at a time."""
 
     def __init__(self, directory: Path) -> None:
+        self._lock = threading.Lock()
+        # By process: a connection must not be used, nor closed, on the other side of a fork.
+        self._idle: dict[int, list[sqlite3.Connection]] = {}
         self.directory = directory
         self.path = directory / CATALOG
         found = _regular(self.path)
@@ -238,9 +249,6 @@ class Catalog:
         # On a file system that nobody can write, SQLite cannot make its shared-memory file.
         frozen = os.statvfs(directory).f_flag & os.ST_RDONLY and not os.path.exists(f"{self.path}-wal")
         self._mode = "ro&immutable=1" if frozen else "ro"
-        self._lock = threading.Lock()
-        # By process: a connection must not be used, nor closed, on the other side of a fork.
-        self._idle: dict[int, list[sqlite3.Connection]] = {}
         with self.read() as db:
             check_identity(db, directory)
 
@@ -276,6 +284,9 @@ class Catalog:
         with self._lock:
             for db in self._idle.pop(os.getpid(), []):
                 db.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _regular(path: Path) -> os.stat_result:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,14 @@ class Session:
         self.version = 0  # of the commit in the making
         self._written: list[Path] = []  # files that only the running transaction knows of
         self._obsolete: list[Path] = []  # files to unlink once it is committed
-        with as_index_errors(directory):
+        with as_index_errors(directory), ExitStack() as undo:
             self._lock = WriterLock(directory)
-            try:
-                self.db = connect(directory / CATALOG, "rw")
-                check_identity(self.db, directory)
-                self._collect_orphans()
-            except BaseException:
-                self._lock.release()
-                raise
+            undo.callback(self._lock.release)
+            self.db = connect(directory / CATALOG, "rw")
+            undo.callback(self.db.close)
+            check_identity(self.db, directory)
+            self._collect_orphans()
+            undo.pop_all()
 
     def _collect_orphans(self) -> None:
         """Remove the segment files that no commit speaks of; nobody else makes any while we hold the lock."""
