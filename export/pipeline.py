@@ -18,6 +18,7 @@ from vtr.export.options import ExportOptions
 from vtr.export.parity import check_parity, summary
 from vtr.export.precision import PRECISIONS, convert
 from vtr.export.tokenizer import has_tokenizer, tokenizer_json
+from vtr.manifest import MAX_NAME
 
 Progress = Callable[[str], None]
 
@@ -131,7 +132,7 @@ def _write_files(
 
 def _entries(model: ReferenceModel, precision: str, name: str, trained: bool) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": name[:MAX_NAME],
         "trained": trained,
         "family": model.family,
         "sim_header": model.sim_header,

@@ -132,10 +132,8 @@ def _settled_by_content(job: Job, source: Source) -> bool:
         job.writer.touch(known.id, source.size, source.mtime_ns)
         _unchanged(job, source.path, known.id, known.metadata)
         return True
-    twin = job.writer.find_hash(source.sha256)
-    if twin is not None:
-        job.writer.link(_record(job, source, twin), twin)
-        _added(job, source)
+    if job.writer.find_hash(source.sha256) is not None:
+        _added(job, _link(job, source))
         return True
     if source.sha256 in job.twins:
         job.twins[source.sha256].append(source)
@@ -156,8 +154,7 @@ def _take(job: Job, path: Path, result: Clip | Failure) -> None:
     """One decoder result: a clip waits for its batch, a failure goes into the report."""
     source = job.sources.pop(path)
     if isinstance(result, Failure):
-        for failed in [source, *job.twins.pop(source.sha256)]:
-            _fail(job, failed.path, result.reason, failed)
+        _fail_content(job, source, result.reason)
         return
     try:
         stat = path.stat()
@@ -194,7 +191,7 @@ def _encode(job: Job) -> None:
         if keep:
             job.records.append(_record(job, source, clip))
         else:
-            _fail(job, source.path, "its features are not finite: the model overflows on it", source)
+            _fail_content(job, source, "its features are not finite: the model overflows on it")
     job.arrays.append({name: values[sound] for name, values in rows.items()})
     job.decoded = []
 
@@ -209,16 +206,23 @@ def _commit(job: Job) -> None:
             name: np.concatenate([part[name] for part in job.arrays]).astype(spec.dtype, copy=False)
             for name, spec in columns.items()
         }
-        job.writer.add(job.records, arrays)
-    for record in job.records:
-        _added(job, record)
-        for twin in job.twins.pop(record.sha256, []):
-            known = job.writer.find_hash(record.sha256)
-            assert known is not None, "a committed row is found by its content"
-            job.writer.link(_record(job, twin, known), known)
-            _added(job, twin)
+        with job.writer.transaction():
+            job.writer.add(job.records, arrays)
+            linked = [_link(job, twin) for record in job.records for twin in job.twins.get(record.sha256, [])]
+    done: list[Source | VideoRecord] = [*job.records, *linked]
+    for item in done:
+        job.twins.pop(item.sha256, None)
+        _added(job, item)
     job.records, job.arrays = [], []
     job.last_commit = time.monotonic()
+
+
+def _link(job: Job, source: Source) -> Source:
+    """Index a file by the features of a video with the same content."""
+    known = job.writer.find_hash(source.sha256)
+    assert known is not None, "a stored row is found by its content"
+    job.writer.link(_record(job, source, known), known)
+    return source
 
 
 def _record(job: Job, source: Source, seen: Clip | VideoRecord) -> VideoRecord:
@@ -244,6 +248,12 @@ def _metadata(job: Job, path: Path) -> dict[str, Any] | None:
 def _added(job: Job, item: Source | VideoRecord) -> None:
     job.report.added.append(item.path)
     job.progress.step(item.path.name, "added")
+
+
+def _fail_content(job: Job, source: Source, reason: str) -> None:
+    """Fail a file and its copies."""
+    for failed in [source, *job.twins.pop(source.sha256)]:
+        _fail(job, failed.path, reason, failed)
 
 
 def _fail(job: Job, path: Path, reason: str, source: Source | None) -> None:

@@ -150,7 +150,7 @@ HASH = Kind("64 hexadecimal digits", lambda v: isinstance(v, str) and bool(re.fu
 
 def _check(entries: Mapping[str, Any], kinds: Mapping[str, Kind], place: str = "") -> None:
     for name, kind in kinds.items():
-        if not kind.holds(entries.get(name)):
+        if name not in entries or not kind.holds(entries[name]):
             actual = repr(entries[name])[:100] if name in entries else "nothing"
             raise BundleError(f"expected {place}{name} to be {kind.words}, got {actual}; {AGAIN}")
 

@@ -27,11 +27,12 @@ def start(bundle, index, clips):
     return process
 
 
-def run_until(process, seconds) -> list[str]:
-    """Kill the process that many seconds after it was ready; what it had said by then."""
+def run_until(process, lines, seconds=0.0) -> list[str]:
+    """Kill the process that long after it has said so many lines; all that it had said by then."""
+    said = [process.stdout.readline().rstrip("\n") for _ in range(lines)]
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    said = process.stdout.read().splitlines()
+    said += process.stdout.read().splitlines()
     process.wait()
     return said
 
@@ -52,12 +53,12 @@ def test_kills_lose_no_committed_row(models, clips, tmp_path):
     process = start(bundle, undisturbed, clips)
     begin = time.perf_counter()
     assert process.communicate(timeout=120)[0].endswith("finished\n")
-    whole = time.perf_counter() - begin
+    step = (time.perf_counter() - begin) / 8
 
     rng = random.Random(20)
     index, round_number, committed, midway = tmp_path / "index-0", 0, set(), 0
     for _ in range(KILLS):
-        said = run_until(start(bundle, index, clips), rng.uniform(0, whole))
+        said = run_until(start(bundle, index, clips), rng.randrange(8), rng.uniform(0, step))
         committed |= {line.split(" ", 1)[1] for line in said if line.startswith("added")}
         if IndexStore.exists(index):
             assert verify_index(index) == []
@@ -91,6 +92,6 @@ def test_the_engine_opens_what_a_kill_left(models, clips, tmp_path):
     process = start(bundle, tmp_path / "index", clips)
     while not process.stdout.readline().startswith("added"):
         pass
-    run_until(process, 0)
+    run_until(process, lines=0)
     engine = vtr.Engine(None, tmp_path / "index")
     assert 1 <= len(engine.search("x", k=100)) <= 8

@@ -260,6 +260,22 @@ def test_forged_entries(make, name, value, message):
     assert verify_bundle(path) == [str(caught.value)]
 
 
+@pytest.mark.parametrize(
+    "name", ["variant", "sizes/keep", "sizes/frames", "parity", "trained", "fingerprint"]
+)
+def test_missing_entries(make, name):
+    def remove(manifest):
+        *way, last = name.split("/")
+        for step in way:
+            manifest = manifest[step]
+        del manifest[last]
+
+    path = make()
+    rewrite(path, remove, forge=name != "fingerprint")
+    with pytest.raises(BundleError, match=f"{name.split('/')[-1]} to be .*got nothing"):
+        Bundle.open(path)
+
+
 def test_sizes_whose_product_is_absurd(make):
     path = make()
 

@@ -143,9 +143,12 @@ def open_source(path: str | os.PathLike[str], limits: Limits, threads: int = 1) 
             context = stream.codec_context
             context.thread_count, context.thread_type = threads, "AUTO"
             yield source
+        except MemoryError:
+            raise DecodeError(
+                "expected a video that can be decoded in the memory there is (in a DecodePool "
+                f"{limits.memory} bytes, by Limits.memory); this one asks for more"
+            ) from None
         except (FFmpegError, OSError) as error:
-            if isinstance(error, MemoryError):
-                raise
             raise DecodeError(f"expected a file that can be read: {error.strerror}") from None
         finally:
             source.container.close()
@@ -215,6 +218,8 @@ def _open_container(file: BinaryIO, limits: Limits) -> tuple[InputContainer, Vid
 
 def _video_stream(container: InputContainer, limits: Limits) -> VideoStream:
     """The first video stream that is not a cover picture, as OpenCV takes it."""
+    if len(container.streams) > limits.streams:
+        raise DecodeError(f"expected at most {limits.streams} streams, got {len(container.streams)}")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"

@@ -76,8 +76,6 @@ def _answer(wire: Wire, path: str, sampling: Sampling, limits: Limits, threads: 
         clip = read_clip(path, sampling, limits, threads=threads)
     except VtrError as error:
         failure = str(error)
-    except MemoryError:
-        failure = f"expected to need at most {limits.memory} bytes of memory (Limits.memory), needed more"
     except Exception as error:  # a defect of ours or of a library: this file's failure, not the job's
         failure = f"unexpected {type(error).__name__}: {error}"
     else:
