@@ -26,7 +26,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/vtr demo $(if $(VIDEOS),--videos "$(VIDEOS)")
+	$(BIN)/vtr demo $(if $(VIDEOS),--videos $(VIDEOS))
 
 test: setup
 	$(BIN)/pytest -n $(JOBS) --dist loadscope
@@ -41,7 +41,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
-	$(BIN)/python -m benchmarks.indexing
+	$(BIN)/python -m benchmarks.indexing $(if $(VIDEOS),--videos $(VIDEOS))
 
 kills: setup
 	VTR_KILLS=200 $(BIN)/pytest tests -k kill

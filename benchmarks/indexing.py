@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="Write the figures here.")
     given = parser.parse_args()
-    videos = list(find_videos(given.videos))
+    videos = list(find_videos(given.videos)) if given.videos.is_dir() else []
     if not videos:
-        raise SystemExit(f"no videos under {given.videos}: pass --videos FOLDER")
+        raise SystemExit(f"no videos under {given.videos}: pass --videos FOLDER (make bench VIDEOS=FOLDER)")
 
     state = random_checkpoint("clip4clip", **VIT_B_32)
     model = build_model(state, ExportOptions()).eval()

@@ -1,9 +1,10 @@
-"""The vision tower as it is exported: the reference's numbers for about a twelfth less work.
+"""The vision tower as it is exported: the reference's numbers for about a fourteenth less work.
 
-* Scaling pixels is linear, so it moves into the first convolution:
-  conv(w, (u / 255 − mean) / std) = conv(w / (255·std), u) − Σ w·mean / std.
-  Bytes u ≤ 255 are exact in every float type, and the mask acts on patches instead of pixels.
-* Only the class token is read after the last block, so there the other tokens are keys and values only.
+Only the class token is read after the last block, so there the other tokens are keys and values only. Bytes
+are brought into channel order before they are scaled, while they are small.
+
+Scaling stays in front of the convolution. Folded into its weights it would save 1 % and make bfloat16's error
+five times as large: on pixels that are not centred, the rounding of weights counts for more.
 """
 
 from __future__ import annotations
@@ -23,28 +24,19 @@ class VisionGraph(nn.Module):
         self.tower = tower
         *self.blocks, last = tower.transformer.resblocks
         self.last = ClassTokenBlock(last)
-        self.convolution = None if tower.frame_coupling else fold_scaling(tower)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """``frames`` uint8 ``[B,F,H,W,3]``, ``mask [B,F]`` -> features ``[B,F,D]``."""
         tower = self.tower
-        x = self.patches(frames, mask)
+        mean, std = (values[:, None, None] for values in (tower.mean, tower.std))
+        pixels = (frames.permute(0, 1, 4, 2, 3).float() / 255 - mean) / std * mask[:, :, None, None, None]
+        x = tower.patches(pixels)
         cls = tower.class_embedding.expand(x.shape[0], 1, -1)
         x = tower.ln_pre(torch.cat([cls, x], dim=1) + tower.positional_embedding)
         for block in self.blocks:
             x = block(x)
         x = tower.ln_post(self.last(x)) @ tower.proj
         return x.reshape(*mask.shape, x.shape[-1])
-
-    def patches(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """``[B*F, patches, width]``."""
-        pixels = frames.permute(0, 1, 4, 2, 3)
-        if self.convolution is None:
-            # The convolution over frames mixes masked ones with others: pixels must be masked before it.
-            mean, std = (t[:, None, None] for t in (self.tower.mean, self.tower.std))
-            return self.tower.patches((pixels.float() / 255 - mean) / std * mask[:, :, None, None, None])
-        x = self.convolution(pixels.flatten(0, 1).float())
-        return x.flatten(2).transpose(1, 2) * mask.reshape(-1, 1, 1)
 
 
 class ClassTokenBlock(nn.Module):
@@ -67,14 +59,3 @@ def attend_first(attention: Attention, x: Tensor) -> Tensor:
     key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
     heads = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (query, key, value))
     return attention.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
-
-
-def fold_scaling(tower: VisionTower) -> nn.Conv2d:
-    """The patch convolution of ``tower`` on bytes instead of scaled pixels."""
-    plain = tower.conv1
-    mean, std = (t.double()[:, None, None] for t in (tower.mean, tower.std))
-    weight = plain.weight.double()
-    folded = nn.Conv2d(3, plain.out_channels, plain.kernel_size, plain.stride)
-    folded.weight = nn.Parameter((weight / (255 * std)).float(), requires_grad=False)
-    folded.bias = nn.Parameter(-(weight * mean / std).sum(dim=(1, 2, 3)).float(), requires_grad=False)
-    return folded

@@ -16,11 +16,12 @@ from vtr.bank import Bank
 from vtr.bundle import Bundle
 from vtr.columns import ColumnSpec
 from vtr.encoders import open_encoders
-from vtr.errors import IndexStoreError, UsageError
+from vtr.errors import DecodeError, IndexStoreError, UsageError
 from vtr.features import FeatureEncoder
+from vtr.files import absolute
 from vtr.index import IndexStore
 from vtr.scoring import make_scorer, topk
-from vtr.types import Clip, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
+from vtr.types import Clip, Failure, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
 
 Where = Mapping[str, Any] | str | None
 
@@ -54,7 +55,7 @@ class Engine:
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
-        self._index_path = None if index is None else Path(os.path.abspath(index))
+        self._index_path = None if index is None else Path(absolute(index))
         self.model = Bundle.open(model if model is not None else self._model_of_index())
         self.encoders = open_encoders(
             self.model, backend=backend, device=device, precision=precision, threads=threads
@@ -68,6 +69,7 @@ class Engine:
     def _attach(self, index_path: Path | None) -> None:
         self._index_path = index_path
         self._lock = threading.Lock()
+        self._bank_lock = threading.Lock()
         self._bank: Bank | None = None
         self._store: IndexStore | None = None
         if index_path is not None and IndexStore.exists(index_path):
@@ -76,7 +78,7 @@ class Engine:
     def with_index(self, index: str | os.PathLike[str]) -> Engine:
         """An engine on another index that shares this one's loaded model."""
         other = copy.copy(self)
-        other._attach(Path(os.path.abspath(index)))
+        other._attach(Path(absolute(index)))
         return other
 
     def __repr__(self) -> str:
@@ -145,11 +147,12 @@ class Engine:
             self, paths, progress=progress, metadata=metadata or {}, retry=retry, workers=workers
         )
 
-    def remove(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | int]) -> int:
-        """Remove videos, by path or id, from the index; returns how many were there."""
-        items = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    def remove(self, paths: str | os.PathLike[str] | int | Iterable[str | os.PathLike[str] | int]) -> int:
+        """Remove videos, by file path or id, from the index; returns how many were there."""
+        items = [paths] if isinstance(paths, (str, os.PathLike, int)) else list(paths)
+        chosen = [int(item) if isinstance(item, (int, np.integer)) else absolute(item) for item in items]
         with self.store().writer() as writer:
-            return writer.remove([item if isinstance(item, int) else os.path.abspath(item) for item in items])
+            return writer.remove(chosen)
 
     def store(self, create: bool = False) -> IndexStore:
         """The index's store, made with this model's columns if ``create`` and it is not there yet."""
@@ -188,7 +191,7 @@ class Engine:
             raise UsageError("expected a model (bundle path), an index, or both; got neither")
         if not IndexStore.exists(self._index_path):
             raise UsageError(
-                f"{self._index_path} holds no index yet: to make one, say with which bundle (--model)"
+                f"{self._index_path} holds no index: make one with `vtr index PATH --index DIR --model BUNDLE`"
             )
         recorded = IndexStore.open(self._index_path).model.get("path")
         if not recorded or not Path(recorded).exists():
@@ -201,11 +204,13 @@ class Engine:
     def bank(self) -> Bank:
         """The index as it is now. Holding on to it keeps that state whatever is written meanwhile."""
         store = self.store()
-        version = store.version()
-        with self._lock:
-            if self._bank is None or self._bank.version != version:
-                self._bank = Bank(store.snapshot(), self.scorer)
-            return self._bank
+        bank = self._bank
+        if bank is None or bank.version != store.version():
+            with self._bank_lock:  # one thread makes the new bank; the others wait for it
+                bank = self._bank
+                if bank is None or bank.version != store.version():
+                    self._bank = bank = Bank(store.snapshot(), self.scorer)
+        return bank
 
     # ---- search ---------------------------------------------------------------------------------
 
@@ -253,14 +258,14 @@ class Engine:
 
         Videos like a video are ranked by the cosine of the videos' holistic vectors, in [-1, 1].
         """
-        if type(k) is not int or k < 1:
-            raise UsageError(f"expected k as a whole number of at least 1, got {k!r}")
-        if candidates is not None and (type(candidates) is not int or candidates < 1):
-            raise UsageError(
-                f"expected candidates as None or a whole number of at least 1, got {candidates!r}"
-            )
+        k = _count("k", k)
+        candidates = None if candidates is None else _count("candidates", candidates)
         features, single = self._query(query)
+        if isinstance(features, VideoFeatures) and candidates is not None:
+            raise UsageError("candidates is for texts: videos are compared by one vector each anyway")
         if texts is not None:
+            if where is not None:
+                raise UsageError("where chooses videos of the index, and texts ranks texts: give one of them")
             found: Any = self._rank_texts(features, texts, k)
         elif isinstance(features, VideoFeatures):
             found = self.bank().similar(features, k, where)
@@ -287,9 +292,7 @@ class Engine:
         if isinstance(query, Clip):
             return self.encode_clips([query]), True
         if isinstance(query, os.PathLike):
-            from vtr.decode import read_clip
-
-            return self.encode_clips([read_clip(Path(query), self.model.sampling)]), True
+            return self.encode_clips([self._decode(Path(query))]), True
         if isinstance(query, Sequence) and not isinstance(query, bytes):
             alone = len(query) == 1 and isinstance(query[0], str)
             return self._features.query(query[0]) if alone else self.encode_text(query), False
@@ -297,3 +300,19 @@ class Engine:
             "expected a text, a sequence of texts, a Path, a Clip, TextFeatures or VideoFeatures; "
             f"got {type(query).__name__}"
         )
+
+    def _decode(self, path: Path) -> Clip:
+        """A query's clip, decoded in a process of its own, as files to be indexed are."""
+        from vtr.decode import DecodePool
+
+        with DecodePool(1, self.model.sampling) as pool:
+            ((_, clip),) = pool.map([path])
+        if isinstance(clip, Failure):
+            raise DecodeError(f"{path}: {clip.reason}")
+        return clip
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise UsageError(f"expected {name} as a whole number of at least 1, got {value!r:.80}")
+    return int(value)

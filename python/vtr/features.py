@@ -16,7 +16,8 @@ from vtr.types import Clip, TextFeatures, VideoFeatures
 
 TEXT_BATCH = 32  # texts encoded in one run of the text tower
 FRAME_BATCH = 48  # frames encoded in one run of the vision tower
-QUERY_CACHE = 1024  # encoded queries kept: a repeated search skips the text tower
+QUERY_CACHE = 1024  # encoded queries kept: a repeated search skips the text tower …
+CACHED_LENGTH = 1000  # … unless the text is longer than this, in characters
 
 
 class FeatureEncoder:
@@ -51,6 +52,8 @@ class FeatureEncoder:
                 self._queries.move_to_end(text)
                 return self._queries[text]
         features = self.text([text])
+        if len(text) > CACHED_LENGTH:
+            return features
         with self._lock:
             self._queries[text] = features
             while len(self._queries) > QUERY_CACHE:

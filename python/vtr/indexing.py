@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +17,7 @@ import numpy as np
 
 from vtr.decode import DecodePool
 from vtr.files import content_hash, find_videos
-from vtr.index import VideoRecord, Writer
+from vtr.index import VideoRecord, Writer, check_metadata
 from vtr.progress import Progress, make_progress
 from vtr.types import Clip, Failure, IndexReport
 
@@ -52,6 +54,10 @@ class Job:
     decoded: list[tuple[Source, Clip]] = field(default_factory=list)
     records: list[VideoRecord] = field(default_factory=list)  # encoded, not yet committed
     arrays: list[dict[str, np.ndarray]] = field(default_factory=list)
+    small: list[Callable[[], object]] = field(default_factory=list)  # changes that wait for the next commit
+    linked: list[Source] = field(default_factory=list)  # whose content is stored already
+    again: list[Path] = field(default_factory=list)  # copies of a file that went away while it was read
+    used_metadata: set[str] = field(default_factory=set)
     last_commit: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -68,19 +74,27 @@ def run_indexing(
     """Do the job that :meth:`vtr.Engine.index` describes."""
     start = time.perf_counter()
     report = IndexReport()
-    files = list(find_videos(paths))
+    for name, fields in metadata.items():
+        check_metadata(name, fields)
+    unreadable: list[OSError] = []
+    files = list(find_videos(paths, unreadable.append))
     store = engine.store(create=True)
     with store.writer() as writer, make_progress(progress, "indexing") as shown:
-        shown.total(len(files))
+        shown.total(len(files) + len(unreadable))
         job = Job(engine, writer, report, shown, metadata, retry)
-        with DecodePool(workers or os.cpu_count() or 1, engine.model.sampling) as pool:
+        for error in unreadable:
+            _fail(job, Path(error.filename), f"cannot be read: {error.strerror}", None)
+        with DecodePool(workers, engine.model.sampling) as pool:
             try:
-                for path, result in pool.map(_new_files(job, files)):
-                    _take(job, path, result)
-                _encode(job)
+                while files:
+                    for path, result in pool.map(_new_files(job, files)):
+                        _take(job, path, result)
+                    _encode(job)
+                    files, job.again = job.again, []
             finally:  # what is encoded is kept also when the job is interrupted
                 _commit(job)
             job.seconds["decode"] = pool.seconds
+    report.unused_metadata = sorted(set(metadata) - job.used_metadata)
     report.seconds = {**job.seconds, "total": time.perf_counter() - start}
     return report
 
@@ -97,12 +111,15 @@ def _timed(job: Job, stage: str) -> Iterator[None]:
 def _new_files(job: Job, files: Iterable[Path]) -> Iterator[Path]:
     """The files that have to be decoded; the others are settled here."""
     for path in files:
+        _commit_if_due(job)
         try:
-            stat = path.stat()
-            if _settled_by_stat(job, path, stat):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            if _settled_by_stat(job, path, status):
                 continue
             with _timed(job, "hash"):
-                source = Source(path, stat.st_size, stat.st_mtime_ns, content_hash(path))
+                source = Source(path, status.st_size, status.st_mtime_ns, content_hash(path))
         except OSError as error:
             _fail(job, path, f"cannot be read: {error.strerror or error}", None)
             continue
@@ -111,14 +128,14 @@ def _new_files(job: Job, files: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _settled_by_stat(job: Job, path: Path, stat: os.stat_result) -> bool:
+def _settled_by_stat(job: Job, path: Path, status: os.stat_result) -> bool:
     """A file whose size and time of change are known needs no look inside."""
     known = job.writer.find(path)
-    if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+    if known is not None and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         _unchanged(job, path, known.id, known.metadata)
         return True
     failed = None if job.retry else job.writer.find_failure(path)
-    if failed is not None and (failed.size, failed.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+    if failed is not None and (failed.size, failed.mtime_ns) == (status.st_size, status.st_mtime_ns):
         job.report.skipped.append(Failure(path, failed.reason))
         job.progress.step(path.name, "skipped")
         return True
@@ -129,11 +146,12 @@ def _settled_by_content(job: Job, source: Source) -> bool:
     """Content that is in the index already, or on its way into it, is not decoded again."""
     known = job.writer.find(source.path)
     if known is not None and known.sha256 == source.sha256:  # only its time of change is new
-        job.writer.touch(known.id, source.size, source.mtime_ns)
+        video = known.id
+        job.small.append(lambda: job.writer.touch(video, source.size, source.mtime_ns))
         _unchanged(job, source.path, known.id, known.metadata)
         return True
     if job.writer.find_hash(source.sha256) is not None:
-        _added(job, _link(job, source))
+        job.linked.append(source)
         return True
     if source.sha256 in job.twins:
         job.twins[source.sha256].append(source)
@@ -145,7 +163,7 @@ def _settled_by_content(job: Job, source: Source) -> bool:
 def _unchanged(job: Job, path: Path, video: int, stored: Mapping[str, Any]) -> None:
     given = _metadata(job, path)
     if given is not None and given != stored:
-        job.writer.set_metadata(video, given)
+        job.small.append(lambda: job.writer.set_metadata(video, given))
     job.report.unchanged.append(path)
     job.progress.step(path.name, "unchanged")
 
@@ -153,23 +171,31 @@ def _unchanged(job: Job, path: Path, video: int, stored: Mapping[str, Any]) -> N
 def _take(job: Job, path: Path, result: Clip | Failure) -> None:
     """One decoder result: a clip waits for its batch, a failure goes into the report."""
     source = job.sources.pop(path)
-    if isinstance(result, Failure):
+    if not _as_hashed(source):
+        # Whatever was decoded may not be what was hashed. Its copies are looked at on their own.
+        _fail(job, path, "changed while it was being read; index it again", None)
+        job.again += [twin.path for twin in job.twins.pop(source.sha256)]
+    elif isinstance(result, Failure):
         _fail_content(job, source, result.reason)
-        return
+    else:
+        job.decoded.append((source, result))
+        if len(job.decoded) >= ENCODE_CLIPS:
+            _encode(job)
+    _commit_if_due(job)
+
+
+def _as_hashed(source: Source) -> bool:
     try:
-        stat = path.stat()
-        changed = (stat.st_size, stat.st_mtime_ns) != (source.size, source.mtime_ns)
+        status = source.path.stat()
     except OSError:
-        changed = True
-    if changed:
-        for failed in [source, *job.twins.pop(source.sha256)]:
-            _fail(job, failed.path, "changed while it was being read; index it again", None)
-        return
-    job.decoded.append((source, result))
-    if len(job.decoded) >= ENCODE_CLIPS:
-        _encode(job)
+        return False
+    return (status.st_size, status.st_mtime_ns) == (source.size, source.mtime_ns)
+
+
+def _commit_if_due(job: Job) -> None:
+    waiting = len(job.records) + len(job.small) + len(job.linked)
     waited = time.monotonic() - job.last_commit
-    if len(job.records) >= COMMIT_CLIPS or (job.records and waited >= COMMIT_SECONDS):
+    if waiting >= COMMIT_CLIPS or (waiting and waited >= COMMIT_SECONDS):
         _commit(job)
 
 
@@ -184,45 +210,54 @@ def _encode(job: Job) -> None:
         for row, (_, clip) in enumerate(job.decoded):
             times[row, : len(clip.timestamps)] = clip.timestamps
         rows["timestamps"] = times
+        with np.errstate(over="ignore"):  # fp16 may overflow; that is looked for below
+            stored = {
+                name: rows[name].astype(spec.dtype, copy=False)
+                for name, spec in job.engine.store().columns.items()
+            }
     sound = np.ones(len(times), bool)
-    for values in rows.values():
+    for values in stored.values():
         sound &= np.isfinite(values).reshape(len(values), -1).all(1)
     for keep, (source, clip) in zip(sound, job.decoded, strict=True):
         if keep:
             job.records.append(_record(job, source, clip))
         else:
             _fail_content(job, source, "its features are not finite: the model overflows on it")
-    job.arrays.append({name: values[sound] for name, values in rows.items()})
+    job.arrays.append({name: values[sound] for name, values in stored.items()})
     job.decoded = []
 
 
 def _commit(job: Job) -> None:
-    """One segment, one transaction; only then do the rows count as added."""
-    if not job.records:
+    """Everything that waits, in one transaction; only then do rows count as added."""
+    records, linked, small = job.records, job.linked, job.small
+    if not (records or linked or small):
         return
-    with _timed(job, "commit"):
-        columns = job.engine.store().columns
-        arrays = {
-            name: np.concatenate([part[name] for part in job.arrays]).astype(spec.dtype, copy=False)
-            for name, spec in columns.items()
-        }
-        with job.writer.transaction():
-            job.writer.add(job.records, arrays)
-            linked = [_link(job, twin) for record in job.records for twin in job.twins.get(record.sha256, [])]
-    done: list[Source | VideoRecord] = [*job.records, *linked]
-    for item in done:
-        job.twins.pop(item.sha256, None)
-        _added(job, item)
-    job.records, job.arrays = [], []
+    twins = [twin for record in records for twin in job.twins[record.sha256]]
+    with _timed(job, "commit"), job.writer.transaction():
+        if records:
+            names = job.engine.store().columns
+            job.writer.add(
+                records, {name: np.concatenate([part[name] for part in job.arrays]) for name in names}
+            )
+        for source in [*linked, *twins]:
+            _link(job, source)
+        for change in small:
+            change()
+    job.records, job.arrays, job.linked, job.small = [], [], [], []
     job.last_commit = time.monotonic()
+    for record in records:
+        del job.twins[record.sha256]
+    done: list[Source | VideoRecord] = [*records, *linked, *twins]
+    for item in done:
+        job.report.added.append(item.path)
+        job.progress.step(item.path.name, "added")
 
 
-def _link(job: Job, source: Source) -> Source:
+def _link(job: Job, source: Source) -> None:
     """Index a file by the features of a video with the same content."""
     known = job.writer.find_hash(source.sha256)
     assert known is not None, "a stored row is found by its content"
     job.writer.link(_record(job, source, known), known)
-    return source
 
 
 def _record(job: Job, source: Source, seen: Clip | VideoRecord) -> VideoRecord:
@@ -241,24 +276,28 @@ def _record(job: Job, source: Source, seen: Clip | VideoRecord) -> VideoRecord:
 
 
 def _metadata(job: Job, path: Path) -> dict[str, Any] | None:
-    given = job.metadata.get(str(path), job.metadata.get(path.name))
-    return None if given is None else dict(given)
-
-
-def _added(job: Job, item: Source | VideoRecord) -> None:
-    job.report.added.append(item.path)
-    job.progress.step(item.path.name, "added")
+    for name in (str(path), path.name):
+        if name in job.metadata:
+            job.used_metadata.add(name)
+            return dict(job.metadata[name])
+    return None
 
 
 def _fail_content(job: Job, source: Source, reason: str) -> None:
-    """Fail a file and its copies."""
+    """Fail a file and its copies: what is in them cannot be indexed."""
     for failed in [source, *job.twins.pop(source.sha256)]:
         _fail(job, failed.path, reason, failed)
 
 
 def _fail(job: Job, path: Path, reason: str, source: Source | None) -> None:
-    """Put a failure into the report, and into the index so that it is not tried again in vain."""
+    """Put a failure into the report. What was looked at and found bad goes into the index too, so that it is
+    not tried again in vain, and what the index held of the path's former content leaves it."""
     job.report.failed.append(Failure(path, reason))
     job.progress.step(path.name, "failed")
     if source is not None:
-        job.writer.fail(path, source.size, source.mtime_ns, source.sha256, reason)
+
+        def record() -> None:
+            job.writer.remove([path])
+            job.writer.fail(path, source.size, source.mtime_ns, source.sha256, reason)
+
+        job.small.append(record)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
+from vtr.files import printable
+
 LINE_EVERY = 5.0  # seconds between plain lines
 
 
@@ -98,7 +100,7 @@ class BarProgress(Progress):
     def step(self, name: str, outcome: str) -> None:
         from rich.markup import escape
 
-        self._bar.update(self._task, advance=1, name=escape(name[-40:]))
+        self._bar.update(self._task, advance=1, name=escape(printable(name[-40:])))
 
     def close(self) -> None:
         self._bar.stop()

@@ -138,4 +138,5 @@ class IndexReport:
     unchanged: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)  # failed before and have not changed since
+    unused_metadata: list[str] = field(default_factory=list)  # names that matched no file
     seconds: dict[str, float] = field(default_factory=dict)

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from support import SMALL
 
 from vtr.cli import COMMANDS, main
-from vtr.cli.output import clock, printable, size_text
+from vtr.cli.output import clock, size_text
 from vtr.export.synthetic import random_checkpoint
+from vtr.files import printable
 
 
 def vtr(*arguments, status=0):
@@ -118,7 +119,10 @@ def test_remove_and_compact(bundle, clips, tmp_path):
     assert facts["videos"] == 5 and facts["dead_rows"] == 3
     assert "compacted" in vtr("remove", "--compact", "--index", tmp_path / "i")
     assert json.loads(vtr("info", tmp_path / "i", "--json"))["dead_rows"] == 0
-    assert json.loads(vtr("remove", folder, "--index", tmp_path / "i", "--json"))["removed"] == 5
+    (folder / "clip7.mp4").unlink()
+    assert "0 removed" in vtr("remove", folder / "clip5.mp4", "--missing", "--index", tmp_path / "i")
+    assert "1 removed" in vtr("remove", folder, "--missing", "--index", tmp_path / "i")
+    assert json.loads(vtr("remove", folder, "--index", tmp_path / "i", "--json"))["removed"] == 4
 
 
 def test_info_tells_what_matters(bundle, index):
@@ -150,6 +154,9 @@ def test_verify_finds_a_flipped_byte(bundle, index, tmp_path):
     ("arguments", "status", "message"),
     [
         (["search", "x", "--index", "nowhere"], 2, "vtr index"),
+        (["info", "x" * 300], 1, "too long"),
+        (["remove", "nothing.mp4", "--index", "INDEX"], 2, "nothing at or below"),
+        (["index", "", "--index", "INDEX"], 2, "path"),
         (["search", "--index", "nowhere"], 2, "TEXT or --video"),
         (["index", "x.mp4", "--index", "new"], 2, "--model"),
         (["index", "x.mp4", "--index", "new", "--model", "nowhere"], 1, "nowhere"),
@@ -162,9 +169,9 @@ def test_verify_finds_a_flipped_byte(bundle, index, tmp_path):
         (["serve", "--index", "nowhere", "--port", "70000"], 2, "port"),
     ],
 )
-def test_mistakes_get_one_clear_line(arguments, status, message, tmp_path, monkeypatch):
+def test_mistakes_get_one_clear_line(arguments, status, message, tmp_path, monkeypatch, index):
     monkeypatch.chdir(tmp_path)
-    output = vtr(*arguments, status=status)
+    output = vtr(*[index if word == "INDEX" else word for word in arguments], status=status)
     assert message in output and "Traceback" not in output
 
 

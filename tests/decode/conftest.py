@@ -84,6 +84,13 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that keeps a worker busy for seconds if all its frames are wanted."""
+    path = tmp_path_factory.mktemp("endless") / "endless.mp4"
+    return write_video(path, count=1500, width=320, height=240, gop=10_000, options={"preset": "ultrafast"})
+
+
+@pytest.fixture(scope="session")
 def shared_clips() -> list[Path]:
     """Real clips, from $VTR_TEST_VIDEOS or the folder shared/videos beside the repository."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "videos"

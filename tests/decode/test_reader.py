@@ -20,23 +20,33 @@ cv2 = pytest.importorskip("cv2", reason="no OpenCV")
 HONOURS_TAGS = tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 13)
 
 
-def published_loader(
-    path: Path, frames: int = 12, rate: int = 1, size: int = 224
-) -> tuple[list[int], NDArray[np.uint8]]:
+def published_candidates(path: Path, rate: int, size: int) -> tuple[list[int], list[NDArray[np.uint8]]]:
     """CLIP4Clip's data loader: OpenCV seeks and reads each candidate, torchvision's transforms on PIL."""
     capture = cv2.VideoCapture(str(path))
     count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), int(capture.get(cv2.CAP_PROP_FPS))
-    numbers, pictures, ok = [], [], True
+    numbers: list[int] = []
+    pictures: list[NDArray[np.uint8]] = []
     for second in range((count + fps - 1) // fps):
         for offset in list(range(0, fps, fps // rate))[:rate]:
             capture.set(cv2.CAP_PROP_POS_FRAMES, second * fps + offset)
             ok, picture = capture.read()
             if not ok:
-                break
+                return numbers, pictures
             numbers.append(second * fps + offset)
             pictures.append(square(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size))
-        if not ok:
-            break
+    return numbers, pictures
+
+
+def published_loader(
+    path: Path, frames: int = 12, rate: int = 1, size: int = 224
+) -> tuple[list[int], NDArray[np.uint8]]:
+    return evenly(*published_candidates(path, rate, size), frames)
+
+
+def evenly(
+    numbers: list[int], pictures: list[NDArray[np.uint8]], frames: int
+) -> tuple[list[int], NDArray[np.uint8]]:
+    """The loader's ``slice_framepos`` 2."""
     places = range(len(numbers))
     if len(numbers) > frames:
         places = np.linspace(0, len(numbers) - 1, num=frames, dtype=int)
@@ -60,19 +70,19 @@ def opencv_in_sequence(path: Path) -> list[NDArray[np.uint8]]:
     return frames
 
 
-@pytest.mark.parametrize(("frames", "rate"), [(12, 1), (5, 1), (64, 1), (12, 2)])
-def test_frames_equal_to_opencv_plus_pil_on_the_shared_clips(
-    shared_clips: list[Path], frames: int, rate: int
-) -> None:
+def test_frames_equal_to_opencv_plus_pil_on_the_shared_clips(shared_clips: list[Path]) -> None:
     for path in shared_clips:
         with av.open(str(path)) as container:
             matrix = container.streams.video[0].codec_context.colorspace
         if matrix not in (2, 5, 6) and not HONOURS_TAGS:
             continue  # this OpenCV takes BT.709 for BT.601
-        numbers, pictures = published_loader(path, frames, rate)
-        clip = read_clip(path, Sampling(frames=frames, fps=rate))
-        assert clip.indices.tolist() == numbers, path.name
-        np.testing.assert_array_equal(clip.frames, pictures, err_msg=path.name)
+        for rate in (1, 2) if path.stat().st_size < 3e5 else (1,):
+            candidates = published_candidates(path, rate, 224)
+            for frames in (12, 5, 64):
+                numbers, pictures = evenly(*candidates, frames)
+                clip = read_clip(path, Sampling(frames=frames, fps=rate))
+                assert clip.indices.tolist() == numbers, path.name
+                np.testing.assert_array_equal(clip.frames, pictures, err_msg=path.name)
 
 
 def test_a_clip_of_a_plain_video(make_video: Callable[..., Path]) -> None:
@@ -112,7 +122,6 @@ AWKWARD = {
     "turned 180": {"rotation": 180},
     "turned -90": {"rotation": -90},
     "wide pixels": {"aspect": Fraction(2, 1)},
-    "interlaced": {"codec": "mpeg2video", "options": {"flags": "+ilme+ildct"}},
     "one frame": {"count": 1},
     "two frames": {"count": 2},
 }
@@ -151,7 +160,7 @@ def test_what_is_on_screen_counts_for_a_slide_show(make_video: Callable[..., Pat
     step = max(int(info.fps), 1)
     assert clip.indices.tolist() == list(range(0, info.frames, step))
     seconds = clip.indices / info.fps
-    shown = [int(np.searchsorted([0, 3, 6, 7.5], s + 0.5 / info.fps, side="right")) - 1 for s in seconds]
+    shown = np.searchsorted([0, 3, 6, 7.5], seconds + 0.5 / info.fps) - 1  # numbers are rounded times
     np.testing.assert_array_equal(clip.frames, np.stack([square(frames[i], 32) for i in shown]))
     assert np.all(np.diff(clip.timestamps) > 0)  # when it was asked for, where a picture stays
 
@@ -189,37 +198,59 @@ def test_damage_in_the_middle_loses_only_its_surroundings(make_video: Callable[.
     assert not np.array_equal(clip.frames[2], whole.frames[2])
 
 
-def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
-    path = tmp_path / "v.mp4"
+def write_with_cover(path: Path, kind: str) -> Path:
+    """A cover picture beside sound or film."""
     with av.open(str(path), "w") as container:
+        if kind == "film":
+            stream = container.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+            frames = [av.VideoFrame(64, 48, "yuv420p") for _ in range(30)]
+        else:
+            stream = container.add_stream("aac", rate=8000, layout="mono")
+            silence = np.zeros((1, 1024), np.float32)
+            frames = [av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono") for _ in range(10)]
         cover = container.add_stream("mjpeg", rate=1, width=32, height=32, pix_fmt="yuvj420p")
         cover.disposition = av.stream.Disposition.attached_pic
-        film = container.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for i, frame in enumerate(frames):
+            frame.pts = i if kind == "film" else 1024 * i
+            frame.time_base = Fraction(1, 25 if kind == "film" else 8000)
+            if kind == "sound":
+                frame.sample_rate = 8000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
         container.mux(cover.encode(av.VideoFrame(32, 32, "yuvj420p")))
         container.mux(cover.encode(None))
-        for i in range(30):
-            frame = av.VideoFrame(64, 48, "yuv420p")
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            container.mux(film.encode(frame))
-        container.mux(film.encode(None))
     with av.open(str(path)) as container:
-        assert container.streams.video[0].disposition & av.stream.Disposition.attached_pic
-    clip = read_clip(path, Sampling(size=32))
+        dispositions = [stream.disposition for stream in container.streams.video]
+        assert any(d & av.stream.Disposition.attached_pic for d in dispositions)
+    return path
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path: Path) -> None:
+    clip = read_clip(write_with_cover(tmp_path / "film.mp4", "film"), Sampling(size=32))
     assert (clip.width, clip.height, clip.codec, clip.indices.tolist()) == (64, 48, "h264", [0, 25])
 
 
 def test_sound_only(tmp_path: Path) -> None:
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000, layout="mono")
-        for i in range(10):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 8000, 1024 * i
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = write_with_cover(tmp_path / "sound.mp4", "sound")
     for read in (read_clip, probe):
-        with pytest.raises(DecodeError, match=r"found none \(the file holds audio\)"):
+        with pytest.raises(DecodeError, match="expected a video stream, found none"):
             read(path)
+
+
+def test_interlaced_pictures_are_converted_whole(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    """As OpenCV up to 4.12 does; later ones fail on them. So OpenCV gets the same planes without the mark."""
+    path = make_video("v.mp4", count=30, codec="mpeg2video", options={"flags": "+ilme+ildct"})
+    unmarked = tmp_path / "unmarked.mkv"
+    with av.open(str(path)) as marked, av.open(str(unmarked), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for i, frame in enumerate(marked.decode(video=0)):
+            assert frame.interlaced_frame
+            copy = av.VideoFrame.from_ndarray(frame.to_ndarray(), "yuv420p")
+            copy.pts, copy.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(copy))
+        container.mux(stream.encode(None))
+    _, pictures = published_loader(unmarked, size=32)
+    np.testing.assert_array_equal(read_clip(path, Sampling(size=32)).frames, pictures)
 
 
 def test_no_claim_of_duration_or_frames(make_video: Callable[..., Path]) -> None:

@@ -7,6 +7,7 @@ import random
 import resource
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,7 +74,6 @@ def test_external_data_references_are_not_followed(make_video: Callable[..., Pat
     secret = make_video("secret.mp4", count=3)
     forged = tmp_path / "forged.mov"
     forged.write_bytes(with_external_reference(video, secret))
-    secret_before = os.stat(secret).st_atime_ns
     opened: list[str] = []
     with av.open(
         str(forged),
@@ -82,9 +82,8 @@ def test_external_data_references_are_not_followed(make_video: Callable[..., Pat
     ) as container:
         list(container.demux())
     assert any("secret" in url for url in opened), "the forgery was expected to work where it is allowed"
-    clip = read_clip(forged)  # reads its own bytes, as if the reference were not there
-    assert (clip.frames == read_clip(video).frames).all()
-    assert secret_before is not None
+    with pytest.raises(DecodeError, match="not one frame could be decoded"):
+        read_clip(forged)
 
 
 def test_paths_are_only_paths(
@@ -101,7 +100,7 @@ def test_paths_are_only_paths(
         f"concat:{video}",
         "data:video/mp4;base64,AAAA",
     ):
-        with pytest.raises(DecodeError, match="No such file"):
+        with pytest.raises(DecodeError, match="expected a file that can be opened"):
             read_clip(name)
     with pytest.raises(DecodeError, match="URLs are not read"):
         read_clip("https://example.org/v.mp4")
@@ -126,18 +125,34 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
         read_clip("a\0b")
 
 
-def test_a_huge_picture_takes_no_memory(tmp_path: Path) -> None:
-    """A flat picture of 400 megapixels: some hundred kilobytes that decode to 1.2 GB."""
+def png(width: int, height: int) -> bytes:
+    """A black picture: 100 megapixels are about 100 kilobytes."""
+    pack = zlib.compressobj(1)
+    row = bytes(1 + width)
+    pixels = b"".join(pack.compress(row) for _ in range(height)) + pack.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize("claimed", [32, 10000])
+def test_a_huge_picture_takes_no_memory(tmp_path: Path, claimed: int) -> None:
+    """Refused whether the container admits its size or not."""
     path = tmp_path / "huge.mov"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("png", rate=1, width=20000, height=20000, pix_fmt="gray")
-        container.mux(stream.encode(av.VideoFrame(20000, 20000, "gray")))
-        container.mux(stream.encode(None))
-    assert path.stat().st_size < 2 << 20
+        stream = container.add_stream("png", rate=1, width=claimed, height=claimed, pix_fmt="gray")
+        packet = av.Packet(png(10000, 10000))
+        packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+        container.mux(packet)
+    assert path.stat().st_size < 1 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DecodeError, match="pixels"):
         read_clip(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+    assert probe(path, Limits(pixels=1 << 27)).width == 10000  # this test can fail
 
 
 @pytest.mark.parametrize(
@@ -165,7 +180,7 @@ def test_limit_of_streams(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
             container.mux(stream.encode(None))
     assert len(read_clip(path).frames) == 1
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError, match="at most 4 streams, got 5"):
         read_clip(path, limits=Limits(streams=4))
 
 

@@ -61,12 +61,72 @@ def test_indexing_again_decodes_nothing(engine, folder, tmp_path, monkeypatch):
 def test_changed_content_replaces_the_row(engine, folder, tmp_path):
     indexed = engine.with_index(tmp_path / "index")
     indexed.index(folder)
-    before = {record.path: record.id for record in indexed.bank().snapshot.records()}
+
+    def videos():
+        snapshot = indexed.bank().snapshot
+        return dict(zip([r.path.name for r in snapshot.records()], snapshot.gather("video"), strict=True))
+
+    before = videos()
     write_video(folder / "clip0.mp4", 2, seed=99)
     report = indexed.index(folder)
     assert names(report.added) == ["clip0.mp4"] and len(report.unchanged) == 2
-    after = {record.path: record.id for record in indexed.bank().snapshot.records()}
+    after = videos()
     assert before.keys() == after.keys()
+    changed = {name for name in after if not np.array_equal(before[name], after[name])}
+    assert changed == {"clip0.mp4"}
+
+
+def test_a_file_that_turned_bad_is_no_longer_found(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    indexed.index(folder)
+    (folder / "clip0.mp4").write_text("no video any more")
+    assert names(item.path for item in indexed.index(folder).failed) == ["clip0.mp4"]
+    assert names(hit.path for hit in indexed.search("x")) == ["clip3.mp4", "clip6.mp4"]
+
+
+def test_what_is_no_file_is_refused_without_waiting(engine, folder, tmp_path):
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "device.mp4").symlink_to("/dev/zero")
+    report = engine.with_index(tmp_path / "index").index(folder)
+    assert {item.path.name: item.reason for item in report.failed} == {
+        "pipe.mp4": "cannot be read: not a regular file",
+        "device.mp4": "cannot be read: not a regular file",
+    }
+    assert len(report.added) == 3
+
+
+def test_copies_of_a_file_that_goes_away_are_indexed(engine, folder, tmp_path, monkeypatch):
+    shutil.copy(folder / "clip0.mp4", folder / "copy.mp4")
+    monkeypatch.setattr("vtr.indexing._as_hashed", lambda source: source.path.name != "clip0.mp4")
+    report = engine.with_index(tmp_path / "index").index(folder)
+    assert names(item.path for item in report.failed) == ["clip0.mp4"]
+    assert names(report.added) == ["clip3.mp4", "clip6.mp4", "copy.mp4"]
+
+
+def test_features_that_overflow_fail_every_copy(engine, folder, tmp_path, monkeypatch):
+    shutil.copy(folder / "clip0.mp4", folder / "copy.mp4")
+    whole = engine.scorer.rows
+
+    def overflowing(video):
+        rows = whole(video)
+        if video.mask[0].sum() == 1:  # clip0 has one frame
+            rows["video"][0] = 1e5  # beyond fp16
+        return rows
+
+    monkeypatch.setattr("vtr.indexing.ENCODE_CLIPS", 1)
+    monkeypatch.setattr(engine.scorer, "rows", overflowing)
+    report = engine.with_index(tmp_path / "index").index(folder)
+    assert names(item.path for item in report.failed) == ["clip0.mp4", "copy.mp4"]
+    assert len(report.added) == 2
+
+
+def test_metadata_is_checked_before_anything_is_decoded(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    for wrong in ({"x": float("nan")}, "text", {"x": b"bytes"}):
+        with pytest.raises(vtr.UsageError, match="clip0"):
+            indexed.index(folder, metadata={"clip0.mp4": wrong})
+    report = indexed.index(folder, metadata={"nothing.mp4": {"a": 1}})
+    assert report.unused_metadata == ["nothing.mp4"] and len(report.added) == 3
 
 
 def test_copies_share_one_encoding(engine, folder, tmp_path, monkeypatch):
@@ -127,10 +187,6 @@ def test_metadata_is_stored_and_updated(engine, folder, tmp_path):
 
 def test_interrupting_keeps_what_is_encoded(engine, clips, tmp_path, monkeypatch):
     monkeypatch.setattr("vtr.indexing.ENCODE_CLIPS", 1)
-
-    def stop_at_three(done, total, name, outcome):
-        pass
-
     indexed = engine.with_index(tmp_path / "index")
     whole, calls = engine._features.clips, []
 
@@ -142,7 +198,7 @@ def test_interrupting_keeps_what_is_encoded(engine, clips, tmp_path, monkeypatch
 
     monkeypatch.setattr(engine._features, "clips", third_is_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        indexed.index(clips, progress=stop_at_three)
+        indexed.index(clips)
     monkeypatch.setattr(engine._features, "clips", whole)
     assert len(indexed.bank()) == 2
     report = indexed.index(clips)

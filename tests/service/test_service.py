@@ -88,7 +88,8 @@ def test_a_video_is_served_in_ranges(client, engine, clips):
     part = client.get(f"/v1/videos/{hit.id}/file", headers={"Range": "bytes=10-19"})
     assert part.status_code == 206 and part.content == data[10:20]
     assert client.get("/v1/videos/999999/file").status_code == 404
-    assert client.get("/v1/videos/..%2F..%2Fetc/file").status_code == 404
+    assert client.get("/v1/videos/..%2F..%2Fetc/file").json() == {"error": "Not Found"}
+    assert client.get(f"/v1/videos/{'9' * 30}/file").status_code == 404
 
 
 def test_page_info_and_health(client):
@@ -97,3 +98,9 @@ def test_page_info_and_health(client):
     info = client.get("/v1/info").json()
     assert info["videos"] == 8 and info["family"] == "clip4clip" and info["trained"] is False
     assert client.get("/healthz").json() == {"status": "ok", "videos": 8}
+
+
+def test_other_methods_names_and_long_numbers_are_refused(client):
+    assert client.delete("/v1/search").json() == {"error": "Method Not Allowed"}
+    assert client.get("/v1/info", headers={"Host": "elsewhere.example"}).status_code == 400
+    assert client.get("/v1/search", params={"text": "a", "k": "9" * 5000}).status_code == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 import vtr
 from vtr.errors import UsageError, VtrError
+from vtr.files import printable
 
 COMMANDS = {  # in the order in which a newcomer needs them
     "demo": "Render clips, index them and search them.",
@@ -25,6 +27,7 @@ COMMANDS = {  # in the order in which a newcomer needs them
 }
 
 FAILED = 1  # exit status: the command could not do its work
+INTERRUPTED = 130
 SOME_FAILED = 3  # exit status of `vtr index`: the job is done, some files are not in it
 
 
@@ -51,7 +54,15 @@ class LazyGroup(click.Group):
         except UsageError as error:
             raise click.UsageError(str(error), ctx=None) from error
         except VtrError as error:
-            click.echo(f"vtr: {error}", err=True)
+            click.echo(f"vtr: {printable(str(error))}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            click.echo("vtr: interrupted; what was committed is kept", err=True)
+            sys.exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe goes away
+                raise
+            click.echo(f"vtr: {printable(str(error))}", err=True)
             sys.exit(FAILED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def command(videos: Path | None, model: Path | None, query: tuple[str, ...], fol
             model = stage("export a model", lambda: untrained_bundle(folder / "untrained"))
         except ImportError as error:
             raise BackendError(f"making a model needs more ({error}): pip install 'vtr[export]'") from error
-    engine = stage("load the model", lambda: Engine(model, folder / f"index-{Path(model).name}"))
+    what = hashlib.sha256(f"{videos.resolve()}\n{Path(model).resolve()}".encode("utf-8", "surrogateescape"))
+    index = folder / f"index-{what.hexdigest()[:8]}"  # one for each pair of videos and model
+    engine = stage("load the model", lambda: Engine(model, index))
     click.echo(f"  {engine.encoders.description}")
     report = stage("index", lambda: engine.index([videos], progress=True))
     click.echo("  ", nl=False)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.cli.options import engine_options, json_option, open_engine
-from vtr.cli.output import print_json, printable
+from vtr.cli.output import print_json
 from vtr.errors import UsageError
-from vtr.files import find_videos
+from vtr.files import find_videos, printable
 from vtr.progress import make_progress
 
 if TYPE_CHECKING:

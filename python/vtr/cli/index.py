@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from vtr.cli.options import engine_options, index_option, json_option, open_engine
-from vtr.cli.output import print_json, printable, short_path
+from vtr.cli.output import print_json, short_path
 from vtr.errors import UsageError
+from vtr.files import printable
 from vtr.types import IndexReport
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path())  # str: Path makes "" the working folder
 @index_option
 @engine_options
 @click.option(
@@ -28,7 +29,7 @@ from vtr.types import IndexReport
 @click.option("--workers", type=click.IntRange(min=1), help="Decoder processes  [default: one a core]")
 @json_option
 def command(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     index_dir: Path,
     metadata: Path | None,
     retry: bool,
@@ -74,6 +75,7 @@ def report_json(report: IndexReport) -> dict[str, Any]:
         "unchanged": [str(path) for path in report.unchanged],
         "failed": [{"path": str(item.path), "reason": item.reason} for item in report.failed],
         "skipped": [{"path": str(item.path), "reason": item.reason} for item in report.skipped],
+        "unused_metadata": report.unused_metadata,
         "seconds": {stage: round(value, 4) for stage, value in report.seconds.items()},
     }
 
@@ -92,5 +94,9 @@ def print_report(report: IndexReport) -> None:
     stages = [f"{stage} {value:.1f} s" for stage, value in report.seconds.items() if stage != "total"]
     if report.added and stages:
         click.echo(f"  of which {', '.join(stages)} (stages overlap)")
+    if not any([report.added, report.unchanged, report.failed, report.skipped]):
+        click.echo("no video files were found there", err=True)
+    for name in report.unused_metadata:
+        click.echo(f"note: metadata for {printable(name)} matches no file", err=True)
     for item in report.failed:
         click.echo(f"failed: {printable(short_path(item.path))}: {printable(item.reason)}", err=True)

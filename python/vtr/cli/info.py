@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from vtr.cli.options import json_option
-from vtr.cli.output import clock, print_json, printable, size_text
+from vtr.cli.output import clock, print_json, size_text
 from vtr.errors import UsageError
+from vtr.files import printable
 
 FAMILIES = {
     "clip4clip": "CLIP4Clip",
@@ -43,10 +44,10 @@ def command(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(facts["json"])
         return
-    click.secho(facts["title"], bold=True)
+    click.secho(printable(facts["title"]), bold=True)
     width = max(len(label) for label, _ in facts["lines"])
     for label, value in facts["lines"]:
-        click.echo(f"  {label:<{width}}  {printable(value)}")
+        click.echo(f"  {printable(label):<{width}}  {printable(value)}")
 
 
 def bundle_facts(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from vtr.files import printable
 from vtr.types import Moment
 
 
@@ -22,7 +22,7 @@ def print_json(value: Any) -> None:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first columns keep their width and whose last one may wrap."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(printable(cell) for cell in row))
         return
@@ -36,12 +36,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
     Console().print(table)
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters and undecodable bytes: file names may hold anything."""
-    text = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def short_path(path: Path) -> str:

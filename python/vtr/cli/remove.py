@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,13 +9,14 @@ import click
 from vtr.cli.options import index_option, json_option
 from vtr.cli.output import print_json
 from vtr.errors import UsageError
+from vtr.files import absolute
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @index_option
 @click.option("--id", "ids", multiple=True, type=int, help="Remove by id; may be given several times.")
-@click.option("--missing", is_flag=True, help="Remove every video whose file is gone.")
+@click.option("--missing", is_flag=True, help="Remove videos whose file is gone: all, or those at PATHS.")
 @click.option("--compact", is_flag=True, help="Rewrite the index without its removed rows.")
 @json_option
 def command(
@@ -33,16 +33,22 @@ def command(
     if not (paths or ids or missing or compact):
         raise UsageError("expected PATHS, --id, --missing or --compact: there is nothing to do")
     store = IndexStore.open(index_dir)
-    chosen: set[str | int] = set(ids)
-    for video in store.snapshot().records() if paths or missing else ():
-        below = any(
-            str(video.path) == root or str(video.path).startswith(root + os.sep)
-            for root in map(os.path.abspath, paths)
+    roots = {Path(absolute(path)) for path in paths}
+    chosen: list[str | int] = list(ids)
+    if roots or missing:
+        known = [video.path for video in store.snapshot().records()] + [f.path for f in store.failures()]
+        chosen += sorted(
+            {
+                str(path)
+                for path in known
+                if (not roots or path in roots or not roots.isdisjoint(path.parents))
+                and (not missing or not path.exists())
+            }
         )
-        if below or (missing and not video.path.exists()):
-            chosen.add(video.id)
+    if roots and not missing and len(chosen) == len(ids):
+        raise UsageError(f"{index_dir} has nothing at or below {', '.join(map(str, sorted(roots)))}")
     with store.writer() as writer:
-        removed = writer.remove(sorted(chosen, key=str)) if chosen else 0
+        removed = writer.remove(chosen) if chosen else 0
         if compact:
             writer.compact()
     if as_json:

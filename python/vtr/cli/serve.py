@@ -16,7 +16,13 @@ from vtr.errors import BackendError
 @engine_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
-def command(index_dir: Path, host: str, port: int, **engine: Any) -> None:
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Name that requests may be addressed to, or *  [default: this machine, and --host]",
+)
+def command(index_dir: Path, host: str, port: int, allow_host: tuple[str, ...], **engine: Any) -> None:
     """Serve an index over HTTP: a page at /, JSON at /v1/search.
 
     There is no log-in: put a proxy in front before you listen on more than this machine.
@@ -31,4 +37,5 @@ def command(index_dir: Path, host: str, port: int, **engine: Any) -> None:
     videos = len(opened.bank())
     opened.search("warm up", k=1)
     click.echo(f"{videos} videos, {opened.encoders.description}: http://{host}:{port}", err=True)
-    uvicorn.run(make_app(opened), host=host, port=port, log_level="warning")
+    names = allow_host or ("localhost", "127.0.0.1", "[::1]", host)
+    uvicorn.run(make_app(opened, names), host=host, port=port, log_level="warning")

@@ -9,7 +9,8 @@ import click
 
 from vtr.cli.info import kind_of
 from vtr.cli.options import json_option
-from vtr.cli.output import print_json, printable
+from vtr.cli.output import print_json
+from vtr.files import printable
 
 
 @click.command()
@@ -30,8 +31,8 @@ def command(path: Path, as_json: bool) -> None:
         print_json({"path": str(path), "kind": kind, "sound": not problems, "problems": problems})
     elif problems:
         for problem in problems:
-            click.echo(f"{kind} {path}: {printable(problem)}", err=True)
+            click.echo(f"{kind} {printable(str(path))}: {printable(problem)}", err=True)
     else:
-        click.echo(f"{kind} {path}: sound")
+        click.echo(f"{kind} {printable(str(path))}: sound")
     if problems:
         sys.exit(1)

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from typing import Any, cast
 
+import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
@@ -45,6 +46,8 @@ def mapped_colours(primaries: int, curve: int) -> dict[str, int]:
 
 
 def _to_bgr(frame: VideoFrame) -> VideoFrame:
+    if frame.interlaced_frame:
+        frame = _unflagged(frame)
     primaries, curve = int(frame.color_primaries), int(frame.color_trc)
     key = (
         frame.width,
@@ -69,6 +72,22 @@ def _to_bgr(frame: VideoFrame) -> VideoFrame:
             f"matrix {frame.colorspace}, primaries {primaries}, transfer {curve} (H.273 codes): "
             f"{error.strerror}"
         ) from None
+
+
+def _unflagged(frame: VideoFrame) -> VideoFrame:
+    """A copy without the mark "interlaced", for which libswscale would convert each field by itself.
+
+    OpenCV up to 4.12 converts the whole picture; later versions return memory that nothing was written to.
+    """
+    copy = VideoFrame(frame.width, frame.height, frame.format.name)
+    for old, new in zip(frame.planes, copy.planes, strict=True):
+        rows_in = np.frombuffer(cast(Any, old), np.uint8).reshape(-1, old.line_size)
+        rows_out = np.frombuffer(cast(Any, new), np.uint8).reshape(-1, new.line_size)
+        width = min(old.line_size, new.line_size)
+        rows_out[:, :width] = rows_in[:, :width]
+    copy.colorspace, copy.color_range = frame.colorspace, frame.color_range
+    copy.color_primaries, copy.color_trc = frame.color_primaries, frame.color_trc
+    return copy
 
 
 def _reformatter(key: tuple[object, ...]) -> VideoReformatter:

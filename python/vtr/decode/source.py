@@ -37,9 +37,13 @@ class Source:
     stream: VideoStream
     file: BinaryIO
     limits: Limits
+    threads: int  # of the decoder
     frame_rate: Fraction  # as OpenCV's CAP_PROP_FPS
     deadline: float  # on the monotonic clock
     _first: Packet | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._set_threads()
 
     @property
     def codec(self) -> str:
@@ -98,6 +102,11 @@ class Source:
         self.container.close()
         self.file.seek(0)
         self.container, self.stream = _open_container(self.file, self.limits)
+        self._set_threads()
+
+    def _set_threads(self) -> None:
+        context = self.stream.codec_context
+        context.thread_count, context.thread_type = self.threads, "AUTO"
 
     def first_packet(self) -> Packet | None:
         """The packet the file begins with; to be called before anything else is read."""
@@ -136,12 +145,10 @@ def open_source(path: str | os.PathLike[str], limits: Limits, threads: int = 1) 
     """Open a video file within ``limits``; libavcodec gets ``threads`` threads. Raises ``DecodeError``."""
     deadline = time.monotonic() + limits.seconds
     with _open_regular(path, limits) as file:
-        container, stream = _open_container(file, limits)
-        source = Source(container, stream, file, limits, Fraction(0), deadline)
+        source = None
         try:
-            source.frame_rate = _frame_rate(stream)
-            context = stream.codec_context
-            context.thread_count, context.thread_type = threads, "AUTO"
+            container, stream = _open_container(file, limits)
+            source = Source(container, stream, file, limits, threads, _frame_rate(stream), deadline)
             yield source
         except MemoryError:
             raise DecodeError(
@@ -151,7 +158,8 @@ def open_source(path: str | os.PathLike[str], limits: Limits, threads: int = 1) 
         except (FFmpegError, OSError) as error:
             raise DecodeError(f"expected a file that can be read: {error.strerror}") from None
         finally:
-            source.container.close()
+            if source is not None:
+                source.container.close()
 
 
 def _open_regular(path: str | os.PathLike[str], limits: Limits) -> BinaryIO:
@@ -192,7 +200,7 @@ def _open_container(file: BinaryIO, limits: Limits) -> tuple[InputContainer, Vid
                 "format_whitelist": ",".join(CONTAINERS),
                 "codec_whitelist": ",".join(CODECS),
                 "protocol_whitelist": "none",
-                "max_streams": str(limits.streams),
+                "max_streams": str(limits.streams + 1),  # some containers stop there without an error
             },
             options={"max_pixels": str(limits.pixels)},
             metadata_errors="replace",

@@ -1,7 +1,7 @@
 """The index store: which videos there are, their metadata, and their features on disk."""
 
 from vtr.columns import ColumnSpec
-from vtr.index.records import FailedFile, VideoRecord
+from vtr.index.records import FailedFile, VideoRecord, check_metadata
 from vtr.index.snapshot import Snapshot
 from vtr.index.store import IndexStore
 from vtr.index.verify import verify_index
@@ -16,6 +16,7 @@ __all__ = [
     "VideoRecord",
     "Where",
     "Writer",
+    "check_metadata",
     "compile_where",
     "parse_where",
     "verify_index",

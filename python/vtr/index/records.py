@@ -135,6 +135,14 @@ def metadata_json(metadata: Mapping[str, Any]) -> str:
     return text
 
 
+def check_metadata(name: str, metadata: Mapping[str, Any]) -> None:
+    """Refuse what :func:`metadata_json` refuses, naming the file that it was meant for."""
+    try:
+        metadata_json(metadata)
+    except UsageError as error:
+        raise UsageError(f"metadata of {name!r}: {error}") from None
+
+
 def _depth(value: Any) -> int:
     if isinstance(value, dict):
         return 1 + max(map(_depth, value.values()), default=0)

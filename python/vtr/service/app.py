@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,10 @@ from vtr.errors import BackendError, UsageError, VtrError
 try:
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.requests import Request
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
     from starlette.routing import Route
 except ImportError as error:
@@ -40,8 +43,13 @@ MAX_K = 1000
 FIELDS = {"text", "k", "candidates", "where"}
 
 
-def make_app(engine: Engine) -> Starlette:
-    """The ASGI application that answers with ``engine``'s index."""
+def make_app(engine: Engine, hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> Starlette:
+    """The ASGI application that answers with ``engine``'s index.
+
+    Args:
+        hosts: names that requests may be addressed to; ``["*"]`` is any. Others are refused, so that a web
+            page elsewhere cannot reach a local service under a name of its own.
+    """
 
     async def search(request: Request) -> Response:
         asked = await _body(request) if request.method == "POST" else _query(request)
@@ -69,7 +77,17 @@ def make_app(engine: Engine) -> Starlette:
         Route("/v1/info", _guarded(info)),
         Route("/healthz", _guarded(health)),
     ]
-    return Starlette(routes=routes)
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses (no such address, wrong method), as JSON like everything else."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
 def answer(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +116,7 @@ def video_path(engine: Engine, video: int) -> Path | None:
     """The file of an indexed video, if it is still there."""
     try:
         path = engine.bank().snapshot.record(video).path
-    except UsageError:
+    except (UsageError, OverflowError):  # no such id, or more than 64 bits of it
         return None
     return path if path.is_file() else None
 
@@ -135,8 +153,8 @@ def _query(request: Request) -> dict[str, Any]:
     asked: dict[str, Any] = dict(request.query_params)
     for name in ("k", "candidates"):
         if name in asked:
-            if not asked[name].isascii() or not asked[name].isdigit():
-                raise UsageError(f"expected {name} as a whole number, got {asked[name]!r}")
+            if not asked[name].isascii() or not asked[name].isdigit() or len(asked[name]) > 9:
+                raise UsageError(f"expected {name} as a whole number, got {asked[name]!r:.40}")
             asked[name] = int(asked[name])
     return asked
 
@@ -155,6 +173,8 @@ def _guarded(
             return await handler(request)
         except BodyTooLarge:
             return JSONResponse({"error": f"the body is over {MAX_BODY} bytes"}, status_code=413)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except UsageError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         except VtrError as error:
