@@ -51,7 +51,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     where PyTorch is too old to read it safely or huggingface_hub is missing.
     """
     if isinstance(source, str) and source.startswith("hf:"):
-        return load_checkpoint(_download(source))
+        return load_checkpoint(download(source))
     path = Path(source)
     try:
         if not path.exists():
@@ -271,7 +271,7 @@ def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 _HUB_FILES = ["config.json", "*processor_config.json", "tokenizer*.json", "vocab.json", "merges.txt"]
 
 
-def _download(source: str) -> Path:
+def download(source: str) -> Path:
     """Fetch ``hf://organisation/name[@revision]``: safetensors, configuration and tokenizer only."""
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)
     if match is None:

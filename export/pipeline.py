@@ -11,7 +11,7 @@ from typing import Any
 from vtr.bundle import Bundle
 from vtr.errors import UsageError
 from vtr.export.bundle import BundleWriter, check_target, new_bundle
-from vtr.export.checkpoint import _download, load_checkpoint
+from vtr.export.checkpoint import download, load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.onnx_graphs import graphs, serialize, to_onnx
 from vtr.export.options import ExportOptions
@@ -70,7 +70,7 @@ def export_checkpoint(
     if name is None:
         name = _name_of(os.fspath(source))
     if os.fspath(source).startswith("hf:"):
-        source = _download(os.fspath(source))
+        source = download(os.fspath(source))
     model = build_model(load_checkpoint(source), options)
     if vocab is None and has_tokenizer(Path(source)):
         vocab = source

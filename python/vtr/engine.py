@@ -191,7 +191,7 @@ class Engine:
             raise UsageError("expected a model (bundle path), an index, or both; got neither")
         if not IndexStore.exists(self._index_path):
             raise UsageError(
-                f"{self._index_path} holds no index: make one with `vtr index PATH --index DIR --model BUNDLE`"
+                f"{self._index_path} holds no index: make one with `vtr index`, and say which --model"
             )
         recorded = IndexStore.open(self._index_path).model.get("path")
         if not recorded or not Path(recorded).exists():

@@ -173,7 +173,7 @@ def test_hub_names_bring_their_vocabulary(checkpoint, tmp_path, monkeypatch):
     from vtr.export import pipeline
 
     taken = {}
-    monkeypatch.setattr(pipeline, "_download", lambda name: tmp_path)
+    monkeypatch.setattr(pipeline, "download", lambda name: tmp_path)
     monkeypatch.setattr(pipeline, "load_checkpoint", lambda path: taken.update(path=path))
     monkeypatch.setattr(pipeline, "build_model", lambda state, options: None)
     monkeypatch.setattr(pipeline, "export_model", lambda *given, **named: taken.update(named))

@@ -67,9 +67,7 @@ class FrameReader(Generic[T]):
         self._packets: Iterator[Packet] = source.packets()
         self._ahead: deque[Packet] = deque()  # read, not given to the decoder
         self._held = 0  # bytes in there
-        self._behind: list[
-            int
-        ] = []  # timestamps of what the decoder got, if shown after the last wanted frame
+        self._behind: list[int] = []  # timestamps of what the decoder got, from the last wanted frame on
         self._anchored = True  # whether what is ahead can be decoded from where it begins
         self._entry: int | None = None  # number of the keyframe that decoding begins with, until it is out
         self._sound = True  # whether that keyframe was one
@@ -204,10 +202,7 @@ class FrameReader(Generic[T]):
             return
         stamps = [_timestamp(packet) for packet in self._ahead]
         numbers = [None if stamp is None else self.numbering.number(stamp) for stamp in stamps]
-        if None in numbers:
-            stop = len(numbers)
-        else:
-            stop = max((place + 1 for place, n in enumerate(numbers) if n == wanted), default=0)
+        stop = max((place + 1 for place, n in enumerate(numbers) if n == wanted), default=0)
         for n in numbers[:stop]:
             self._decode(self._pop(), skip=self._skips and n is not None and n < wanted)
         self._behind = [stamp for stamp in self._behind if self.numbering.number(stamp) >= wanted]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class Numbering:
 
     def number(self, timestamp: int) -> int:
         """Number of the frame shown at ``timestamp``; halves round up, as in OpenCV."""
-        frames = (timestamp - self.origin) * self.time_base * self.rate
-        return (2 * frames.numerator + frames.denominator) // (2 * frames.denominator)
+        frames, ticks = self._frames_in_ticks
+        return (2 * (timestamp - self.origin) * frames + ticks) // (2 * ticks)
 
     def timestamp(self, number: int) -> int:
         """When frame ``number`` is due, rounded down to a tick."""
-        return self.origin + int(number / (self.rate * self.time_base))
+        frames, ticks = self._frames_in_ticks
+        return self.origin + number * ticks // frames
+
+    @cached_property
+    def _frames_in_ticks(self) -> tuple[int, int]:
+        scale = self.rate * self.time_base
+        return scale.numerator, scale.denominator
 
     def seconds(self, timestamp: int) -> float:
         """Seconds from frame 0 to ``timestamp``."""
