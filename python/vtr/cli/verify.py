@@ -19,6 +19,7 @@ from vtr.files import printable
 def command(path: Path, as_json: bool) -> None:
     """Check the bundle or index at PATH; prints what is wrong and exits with 1 if anything is."""
     kind = kind_of(path)
+    notes: list[str] = []
     if kind == "bundle":
         from vtr.bundle import verify_bundle
 
@@ -26,13 +27,16 @@ def command(path: Path, as_json: bool) -> None:
     else:
         from vtr.index import verify_index
 
-        problems = verify_index(path)
+        problems = verify_index(path, notes=notes)
+    name = printable(str(path))
     if as_json:
-        print_json({"path": str(path), "kind": kind, "sound": not problems, "problems": problems})
-    elif problems:
-        for problem in problems:
-            click.echo(f"{kind} {printable(str(path))}: {printable(problem)}", err=True)
+        print_json(
+            {"path": str(path), "kind": kind, "sound": not problems, "problems": problems, "notes": notes}
+        )
     else:
-        click.echo(f"{kind} {printable(str(path))}: sound")
+        for line in [*(f"note: {note}" for note in notes), *problems]:
+            click.echo(f"{kind} {name}: {printable(line)}", err=True)
+        if not problems:
+            click.echo(f"{kind} {name}: sound")
     if problems:
         sys.exit(1)
