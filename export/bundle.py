@@ -17,6 +17,7 @@ import numpy as np
 
 from vtr import __version__
 from vtr.errors import UsageError
+from vtr.files import sync_folder
 from vtr.manifest import FORMAT, FORMAT_VERSION, MANIFEST, check_manifest, fingerprint
 from vtr.safetensors_io import write_safetensors
 
@@ -77,7 +78,7 @@ def new_bundle(output: Path, force: bool = False) -> Iterator[BundleWriter]:
     directory.mkdir()
     try:
         yield BundleWriter(directory)
-        _sync_directory(directory)
+        sync_folder(directory)
         _put_in_place(directory, output, force)
     finally:
         shutil.rmtree(directory, ignore_errors=True)  # nothing is there any more when all went well
@@ -94,7 +95,7 @@ def _put_in_place(directory: Path, output: Path, force: bool) -> None:
         if old.exists():
             old.rename(output)
         raise
-    _sync_directory(output.parent)
+    sync_folder(output.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -103,11 +104,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

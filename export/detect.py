@@ -71,28 +71,27 @@ def agree(option: str, told: object, found: object, where: str) -> None:
         )
 
 
-def detect_family(state: Mapping[str, Tensor], options: ExportOptions) -> str:
-    found = _marked(state, _FAMILY_MARKS)
+def _only(found: Mapping[str, str], kinds: str) -> tuple[str, str] | None:
+    """The one name that tensors stand for, with its key; None if there is none."""
     if len(found) > 1:
         raise CheckpointError(
-            "the tensors are of several families: "
-            + ", ".join(f"{key} of {family}" for family, key in found.items())
+            f"the tensors are of several {kinds}: "
+            + ", ".join(f"{key} of {name}" for name, key in found.items())
             + "; leave those of the wrong one out with --ignore PREFIX"
         )
-    family, where = next(iter(found.items()), ("clip4clip", "the absence of any other family's key"))
+    return next(iter(found.items()), None)
+
+
+def detect_family(state: Mapping[str, Tensor], options: ExportOptions) -> str:
+    marked = _only(_marked(state, _FAMILY_MARKS), "families")
+    family, where = marked or ("clip4clip", "the absence of any other family's key")
     agree("--family", None if options.family == "auto" else options.family, family, where)
     return family
 
 
 def detect_header(state: Mapping[str, Tensor], family: str, options: ExportOptions) -> str:
-    found = _marked(state, _HEADER_MARKS)
-    if len(found) > 1:
-        raise CheckpointError(
-            "the tensors are of several similarity headers: "
-            + ", ".join(f"{key} of {header}" for header, key in found.items())
-            + "; leave those of the wrong one out with --ignore PREFIX"
-        )
-    header, where = next(iter(found.items()), ("meanP", "the absence of any temporal head's key"))
+    marked = _only(_marked(state, _HEADER_MARKS), "similarity headers")
+    header, where = marked or ("meanP", "the absence of any temporal head's key")
     agree("--sim-header", None if options.sim_header == "auto" else options.sim_header, header, where)
     if header not in _HEADERS_OF[family]:
         raise CheckpointError(

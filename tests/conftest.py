@@ -1,7 +1,6 @@
 """Fixtures shared by all folders: small exported models, small video files, the shared clips."""
 
 import fcntl
-import os
 from pathlib import Path
 
 import pytest
@@ -33,15 +32,6 @@ def models(tmp_path_factory, worker_id):
         return made[name]
 
     return get
-
-
-@pytest.fixture(scope="session")
-def shared_clips():
-    """The folder of real clips, or a skip that names it."""
-    folder = Path(os.environ.get("VTR_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
-    if not folder.is_dir():
-        pytest.skip("no shared clips")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ MODELS = {
     "xclip": {"family": "xclip"},
     "tcmgc": {"family": "tcmgc"},
 }
+TINY = {"vocab": 97, "layers": 1, "image": 32, "context": 32}  # of checkpoints that are only read
 SMALL = {"dim": 64, "vision_width": 64, "layers": 2, "image": 64, "patch": 32}
 
 

@@ -15,6 +15,7 @@ from vtr.types import Hit, TextFeatures, VideoFeatures
 
 Rows = Mapping[str, NDArray[Any]]
 Positions = NDArray[np.int64]
+Best = tuple[Positions, NDArray[np.float32]]  # positions and scores, best first
 
 BLOCK = 4096  # videos whose rows are looked at together; bounds the memory of a search
 
@@ -34,13 +35,12 @@ class Bank:
 
     def scores(self, texts: TextFeatures, positions: Positions | None = None) -> NDArray[np.float32]:
         """Logits ``[texts, videos]`` of every video, or of those at ``positions``."""
-        parts = [scores for _, scores in self._scored(texts, positions)]
+        parts = [scores for _, scores in self._scored(self._scorer.prepare(texts), positions)]
         return np.concatenate(parts, axis=1) if parts else np.empty((len(texts), 0), np.float32)
 
     def _scored(
-        self, texts: TextFeatures, positions: Positions | None
+        self, query: Any, positions: Positions | None
     ) -> Iterator[tuple[Positions, NDArray[np.float32]]]:
-        query = self._scorer.prepare(texts)
         for chosen, rows in self._blocks(self._scorer.score_columns, positions):
             yield chosen, self._scorer.score(query, rows)
 
@@ -61,33 +61,28 @@ class Bank:
     def search(self, texts: TextFeatures, k: int, candidates: int | None, where: Any) -> list[list[Hit]]:
         """The ``k`` best videos for each text; see :meth:`vtr.Engine.search`."""
         positions = self._select(where)
-        if candidates is None:
-            best = TopK(len(texts), k)
-            for chosen, scores in self._scored(texts, positions):
-                best.add(scores, chosen)
-            found = best.result()
-        else:
-            found = [
-                self._rerank(texts[row : row + 1], k, near)
-                for row, near in enumerate(self._nearest(texts, candidates, positions))
-            ]
-        return [
-            self._hits(texts[row : row + 1], chosen, scores) for row, (chosen, scores) in enumerate(found)
-        ]
-
-    def _nearest(self, texts: TextFeatures, count: int, positions: Positions | None) -> list[Positions]:
-        """For each text the positions of the ``count`` best by holistic vectors, ascending."""
         query = self._scorer.prepare(texts)
-        best = TopK(len(texts), count)
+        alone = [query] if len(texts) == 1 else [self._scorer.prepare(text) for text in _each(texts)]
+        if candidates is None:
+            found = self._best(query, len(texts), k, positions)
+        else:
+            nearest = self._nearest(query, len(texts), candidates, positions)
+            found = [self._best(one, 1, k, near)[0] for one, near in zip(alone, nearest, strict=True)]
+        return [self._hits(one, *best) for one, best in zip(alone, found, strict=True)]
+
+    def _best(self, query: Any, texts: int, k: int, positions: Positions | None) -> list[Best]:
+        """For each text the ``k`` best by the family's logits."""
+        best = TopK(texts, k)
+        for chosen, scores in self._scored(query, positions):
+            best.add(scores, chosen)
+        return best.result()
+
+    def _nearest(self, query: Any, texts: int, count: int, positions: Positions | None) -> list[Positions]:
+        """For each text the positions of the ``count`` best by holistic vectors, ascending."""
+        best = TopK(texts, count)
         for chosen, rows in self._blocks(self._scorer.holistic_columns, positions):
             best.add(self._scorer.holistic(query, rows), chosen)
         return [np.sort(chosen) for chosen, _ in best.result()]
-
-    def _rerank(self, text: TextFeatures, k: int, near: Positions) -> tuple[Positions, NDArray[np.float32]]:
-        best = TopK(1, k)
-        for chosen, scores in self._scored(text, near):
-            best.add(scores, chosen)
-        return best.result()[0]
 
     def similar(self, videos: VideoFeatures, k: int, where: Any) -> list[list[Hit]]:
         """The ``k`` videos whose holistic vectors have the largest cosine with each of ``videos``."""
@@ -102,22 +97,27 @@ class Bank:
 
     # ---- hits -----------------------------------------------------------------------------------
 
-    def _hits(self, text: TextFeatures | None, chosen: Positions, scores: NDArray[np.float32]) -> list[Hit]:
-        """Records and, for a text, moments of the videos found."""
+    def _hits(self, query: Any, chosen: Positions, scores: NDArray[np.float32]) -> list[Hit]:
+        """Records of the videos found and, for the query of one text, their moments."""
         if not len(chosen):
             return []
         records = self.snapshot.records(self.snapshot.ids[chosen].tolist())
-        if text is None:
+        if query is None:
             return [_hit(record, score, []) for record, score in zip(records, scores, strict=True)]
         rows = {name: self.snapshot.gather(name, chosen) for name in self._scorer.columns}
         times = self.snapshot.gather("timestamps", chosen)
-        relevance = self._scorer.relevance(self._scorer.prepare(text), rows)[0]
+        relevance = self._scorer.relevance(query, rows)[0]
         hits = []
         for number, (record, score) in enumerate(zip(records, scores, strict=True)):
             real = int(rows["mask"][number].sum())
             spans = moments(relevance[number, :real], times[number, :real], record.duration)
             hits.append(_hit(record, score, spans))
         return hits
+
+
+def _each(texts: TextFeatures) -> Iterator[TextFeatures]:
+    for row in range(len(texts)):
+        yield texts[row : row + 1]
 
 
 def _hit(record: VideoRecord, score: np.float32, spans: list[Any]) -> Hit:

@@ -57,6 +57,20 @@ def _walk(root: str, on_error: Callable[[OSError], object] | None) -> Iterator[s
                 yield os.path.join(folder, name)
 
 
+def plain(text: str) -> str:
+    """``text`` with what UTF-8 cannot hold (odd bytes of file names, say) written as escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def printable(text: str) -> str:
     """``text`` without control characters and undecodable bytes: file names may hold anything."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

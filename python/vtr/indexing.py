@@ -116,35 +116,35 @@ def _new_files(job: Job, files: Iterable[Path]) -> Iterator[Path]:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
-            if _settled_by_stat(job, path, status):
+            known = job.writer.find(path)
+            if _settled_by_stat(job, path, status, known):
                 continue
             with _timed(job, "hash"):
                 source = Source(path, status.st_size, status.st_mtime_ns, content_hash(path))
         except OSError as error:
             _fail(job, path, f"cannot be read: {error.strerror or error}", None)
             continue
-        if not _settled_by_content(job, source):
+        if not _settled_by_content(job, source, known):
             job.sources[path] = source
             yield path
 
 
-def _settled_by_stat(job: Job, path: Path, status: os.stat_result) -> bool:
+def _settled_by_stat(job: Job, path: Path, status: os.stat_result, known: VideoRecord | None) -> bool:
     """A file whose size and time of change are known needs no look inside."""
-    known = job.writer.find(path)
-    if known is not None and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+    now = (status.st_size, status.st_mtime_ns)
+    if known is not None and (known.size, known.mtime_ns) == now:
         _unchanged(job, path, known.id, known.metadata)
         return True
     failed = None if job.retry else job.writer.find_failure(path)
-    if failed is not None and (failed.size, failed.mtime_ns) == (status.st_size, status.st_mtime_ns):
+    if failed is not None and (failed.size, failed.mtime_ns) == now:
         job.report.skipped.append(Failure(path, failed.reason))
         job.progress.step(path.name, "skipped")
         return True
     return False
 
 
-def _settled_by_content(job: Job, source: Source) -> bool:
+def _settled_by_content(job: Job, source: Source, known: VideoRecord | None) -> bool:
     """Content that is in the index already, or on its way into it, is not decoded again."""
-    known = job.writer.find(source.path)
     if known is not None and known.sha256 == source.sha256:  # only its time of change is new
         video = known.id
         job.small.append(lambda: job.writer.touch(video, source.size, source.mtime_ns))
@@ -234,13 +234,15 @@ def _commit(job: Job) -> None:
         return
     twins = [twin for record in records for twin in job.twins[record.sha256]]
     with _timed(job, "commit"), job.writer.transaction():
+        for source in linked:  # before a new row takes the place of the one they were found by
+            _link(job, source)
         if records:
             names = job.engine.store().columns
             job.writer.add(
                 records, {name: np.concatenate([part[name] for part in job.arrays]) for name in names}
             )
-        for source in [*linked, *twins]:
-            _link(job, source)
+        for twin in twins:
+            _link(job, twin)
         for change in small:
             change()
     job.records, job.arrays, job.linked, job.small = [], [], [], []

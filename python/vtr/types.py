@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.files import plain
+
 
 @dataclass(frozen=True)
 class TextFeatures:
@@ -102,7 +104,7 @@ class Hit:
         """The hit in JSON's types, times in seconds; bytes of the path that are not UTF-8 are escaped."""
         return {
             "id": self.id,
-            "path": str(self.path).encode("utf-8", "backslashreplace").decode(),
+            "path": plain(str(self.path)),
             "score": round(self.score, 5),
             "moments": [
                 {"start": round(m.start, 3), "end": round(m.end, 3), "weight": round(m.weight, 4)}

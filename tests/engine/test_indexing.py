@@ -143,6 +143,19 @@ def test_copies_share_one_encoding(engine, folder, tmp_path, monkeypatch):
     assert names(hit.path for hit in hits) == ["clip0.mp4", "copy.mp4"]
 
 
+def test_content_that_moved_keeps_its_encoding_while_its_old_path_changes(engine, folder, tmp_path):
+    indexed = engine.with_index(tmp_path / "index")
+    indexed.index(folder)
+    (folder / "clip0.mp4").rename(folder / "moved.mp4")
+    write_video(folder / "clip0.mp4", 2, seed=98)
+    report = indexed.index(folder)
+    assert names(report.added) == ["clip0.mp4", "moved.mp4"] and len(report.unchanged) == 2
+    shutil.move(folder / "moved.mp4", folder / "zzz.mp4")
+    (folder / "moved.mp4").write_text("no video")
+    report = indexed.index(folder)
+    assert names(report.added) == ["zzz.mp4"] and names(f.path for f in report.failed) == ["moved.mp4"]
+
+
 def test_bad_files_are_reported_once_and_stop_nothing(engine, folder, tmp_path):
     (folder / "text.mp4").write_text("this is no video")
     (folder / "empty.mp4").touch()

@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from support import TINY
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -14,20 +15,9 @@ from vtr.errors import BackendError, CheckpointError  # noqa: E402
 from vtr.export.checkpoint import load_checkpoint  # noqa: E402
 from vtr.export.models import build_model  # noqa: E402
 from vtr.export.options import ExportOptions  # noqa: E402
-from vtr.export.synthetic import random_checkpoint, random_clip, write_huggingface  # noqa: E402
+from vtr.export.synthetic import random_clip, write_huggingface  # noqa: E402
 
-TINY = {"vocab": 97, "layers": 1, "image": 32, "context": 32}
 SCALARS = ("input_resolution", "context_length", "vocab_size")
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return random_clip(**TINY)
-
-
-@pytest.fixture(scope="module")
-def state():
-    return random_checkpoint(sim_header="seqTransf", temporal_layers=1, **TINY)
 
 
 def same(loaded, wanted):

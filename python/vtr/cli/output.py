@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from vtr.files import printable
+from vtr.files import plain, printable
 from vtr.types import Moment
 
 
 def print_json(value: Any) -> None:
     """One JSON document; paths as strings, bytes that are not UTF-8 escaped."""
     text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
-    click.echo(text.encode("utf-8", "backslashreplace").decode())
+    click.echo(plain(text))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -109,11 +109,6 @@ def real(name: str, value: Any) -> float:
     return float(value)
 
 
-def plain(text: str) -> str:
-    """``text`` with what UTF-8 cannot hold (odd bytes of file names, say) written as escapes."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
-
-
 def metadata_json(metadata: Mapping[str, Any]) -> str:
     """Metadata as JSON text.
 

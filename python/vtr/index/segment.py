@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError
+from vtr.files import sync_folder
 from vtr.index.catalog import SegmentRow
 from vtr.safetensors_io import SafetensorsError, read_safetensors, write_safetensors
 
@@ -125,15 +126,6 @@ def write_segment(
             leftover.unlink(missing_ok=True)
         raise
     return SegmentRow(0, name, len(contents), size, summed.crc)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- reading -----------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from weakref import WeakValueDictionary
 
 from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError
+from vtr.files import sync_folder
 from vtr.index.catalog import (
     CATALOG,
     Catalog,
@@ -39,7 +40,7 @@ from vtr.index.catalog import (
 )
 from vtr.index.lock import LOCK, WriterLock
 from vtr.index.records import FailedFile, checked_columns
-from vtr.index.segment import SEGMENTS, Segment, SegmentMissing, check_segments_folder, sync_folder
+from vtr.index.segment import SEGMENTS, Segment, SegmentMissing, check_segments_folder
 from vtr.index.session import Session
 from vtr.index.snapshot import Snapshot, read_snapshot
 from vtr.index.writer import Writer, make_failure

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.errors import IndexStoreError, UsageError
+from vtr.files import plain
 from vtr.index import compaction
 from vtr.index.catalog import (
     ContentRow,
@@ -32,7 +33,6 @@ from vtr.index.records import (
     metadata_json,
     path_bytes,
     path_of,
-    plain,
     real,
     whole,
 )
