@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import vtr
+from benchmarks.measure import machine, ratio, summary, timed
 from benchmarks.published import encode, load_frames
 from vtr.export import ExportOptions, export_checkpoint
 from vtr.export.models import build_model
@@ -64,16 +62,15 @@ def main() -> None:
             print(
                 f"run {repeat}: published {baseline:.2f} s, vtr {measured:.2f} s, {baseline / measured:.2f}×"
             )
-    ratios = [a / b for a, b in zip(published, ours, strict=True)]
     figures = {
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": machine(),
         "versions": {"vtr": vtr.__version__, "torch": torch.__version__},
         "encoders": engine.encoders.description,
         "videos": len(videos),
         "smallest_cosine": round(agreement, 6),
         "published_seconds": summary(published),
         "vtr_seconds": summary(ours),
-        "times_faster": summary(ratios),
+        "times_faster": ratio(published, ours),
     }
     print(json.dumps(figures, indent=2))
     if given.json:
@@ -108,24 +105,6 @@ def run_vtr(engine: vtr.Engine, index: Path, videos: list[Path]) -> None:
     report = indexer.index(videos)
     if len(report.added) != len(videos):
         raise SystemExit(f"not everything was indexed: {report}")
-
-
-def timed(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    low, *_, high = np.percentile(values, [20, 80])
-    return {"p20": round(low, 3), "p50": round(statistics.median(values), 3), "p80": round(high, 3)}
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":
