@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[1]
 # Lowest layer first. A module may import modules of its own or a lower layer; the stages of one layer that
 # are listed in ISOLATED do not import each other.
 LAYERS = [
-    ["vtr.errors", "vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.progress"],
+    ["vtr.errors", "vtr._core"],
+    ["vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.progress"],
     ["vtr.tokenizer", "vtr.manifest", "vtr.bundle"],
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
-    ["vtr.features", "vtr.bank", "vtr.indexing", "vtr.engine"],
+    ["vtr.features", "vtr.ranking", "vtr.native", "vtr.bank", "vtr.indexing", "vtr.engine"],
     ["vtr.export"],
     ["vtr.evaluation", "vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
 ]

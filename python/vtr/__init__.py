@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         CheckpointError,
         DecodeError,
         IndexStoreError,
+        UnsupportedError,
         UsageError,
         VtrError,
     )
@@ -44,6 +45,7 @@ _HOMES = {
         "CheckpointError",
         "DecodeError",
         "IndexStoreError",
+        "UnsupportedError",
         "UsageError",
         "VtrError",
     ],
@@ -79,6 +81,7 @@ __all__ = [  # noqa: RUF022 (grouped as a reader meets them)
     "CheckpointError",
     "DecodeError",
     "IndexStoreError",
+    "UnsupportedError",
     "UsageError",
     "VtrError",
 ]

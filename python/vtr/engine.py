@@ -16,10 +16,11 @@ from vtr.bank import Bank
 from vtr.bundle import Bundle
 from vtr.columns import ColumnSpec
 from vtr.encoders import open_encoders
-from vtr.errors import DecodeError, IndexStoreError, UsageError
+from vtr.errors import DecodeError, IndexStoreError, UnsupportedError, UsageError
 from vtr.features import FeatureEncoder
 from vtr.files import absolute
 from vtr.index import IndexStore
+from vtr.native import NativeModel
 from vtr.scoring import make_scorer, topk
 from vtr.types import Clip, Failure, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
 
@@ -36,13 +37,16 @@ class Engine:
         precision: arithmetic of the towers: "auto", "fp32", "fp16" or "bf16". "auto" takes bf16 where
             the processor multiplies it in hardware. Scoring always accumulates in float32.
         backend: "auto", "openvino" or "onnxruntime".
-        threads: threads of the encoders; ``None`` lets the backend take every core.
+        threads: threads of the encoders, and of the native core; ``None`` lets both take every core.
+        scoring: what ranks an index's videos for texts. "native" is the compiled core, "numpy" the reference
+            scorers; "auto" takes the core where it can, and the repr says what it took and why.
 
     All methods may be called from many threads at once.
 
     Raises:
         BundleError, IndexStoreError: the bundle or the index cannot be used; the message says why.
         BackendError: a backend asked for by name is not installed.
+        UnsupportedError: ``scoring="native"`` for a model that the native core cannot score.
     """
 
     def __init__(
@@ -54,15 +58,17 @@ class Engine:
         *,
         backend: str = "auto",
         threads: int | None = None,
+        scoring: str = "auto",
     ) -> None:
         self._index_path = None if index is None else Path(absolute(index))
-        self.model = Bundle.open(model if model is not None else self._model_of_index())
+        self.model = Bundle.open(model if model is not None else model_of_index(self._index_path))
         self.encoders = open_encoders(
             self.model, backend=backend, device=device, precision=precision, threads=threads
         )
         self.scorer = make_scorer(
             self.model.head, self.model.scoring, self.model.sizes, cross=self.encoders.cross
         )
+        self._native, self._scoring = choose_scoring(scoring, self.model, threads)
         self._features = FeatureEncoder(self.model, self.encoders)
         self._attach(self._index_path)
 
@@ -83,7 +89,8 @@ class Engine:
 
     def __repr__(self) -> str:
         return (
-            f"Engine({str(self.model.path)!r}, index={str(self._index_path)!r}, {self.encoders.description})"
+            f"Engine({str(self.model.path)!r}, index={str(self._index_path)!r}, {self.encoders.description}, "
+            f"scoring: {self._scoring})"
         )
 
     # ---- encode ---------------------------------------------------------------------------------
@@ -186,21 +193,6 @@ class Engine:
             path, self.model.fingerprint, model, {**self.scorer.columns, "timestamps": times}
         )
 
-    def _model_of_index(self) -> str:
-        if self._index_path is None:
-            raise UsageError("expected a model (bundle path), an index, or both; got neither")
-        if not IndexStore.exists(self._index_path):
-            raise UsageError(
-                f"{self._index_path} holds no index: make one with `vtr index`, and say which --model"
-            )
-        recorded = IndexStore.open(self._index_path).model.get("path")
-        if not recorded or not Path(recorded).exists():
-            raise IndexStoreError(
-                f"{self._index_path} was made with the bundle {recorded}, which is not there any more; "
-                "pass the bundle's path as model (--model)"
-            )
-        return recorded
-
     def bank(self) -> Bank:
         """The index as it is now. Holding on to it keeps that state whatever is written meanwhile."""
         store = self.store()
@@ -209,7 +201,7 @@ class Engine:
             with self._bank_lock:  # one thread makes the new bank; the others wait for it
                 bank = self._bank
                 if bank is None or bank.version != store.version():
-                    self._bank = bank = Bank(store.snapshot(), self.scorer)
+                    self._bank = bank = Bank(store.snapshot(), self.scorer, self._native, bank)
         return bank
 
     # ---- search ---------------------------------------------------------------------------------
@@ -310,6 +302,36 @@ class Engine:
         if isinstance(clip, Failure):
             raise DecodeError(f"{path}: {clip.reason}")
         return clip
+
+
+def model_of_index(index: Path | None) -> str:
+    """The bundle that an index was made with."""
+    if index is None:
+        raise UsageError("expected a model (bundle path), an index, or both; got neither")
+    if not IndexStore.exists(index):
+        raise UsageError(f"{index} holds no index: make one with `vtr index`, and say which --model")
+    recorded = IndexStore.open(index).model.get("path")
+    if not recorded or not Path(recorded).exists():
+        raise IndexStoreError(
+            f"{index} was made with the bundle {recorded}, which is not there any more; "
+            "pass the bundle's path as model (--model)"
+        )
+    return str(recorded)
+
+
+def choose_scoring(scoring: str, model: Bundle, threads: int | None) -> tuple[NativeModel | None, str]:
+    """The native scorer of a model, ``None`` for NumPy's; and the choice in words."""
+    if scoring not in ("auto", "native", "numpy"):
+        raise UsageError(f"expected scoring as auto, native or numpy, got {scoring!r}")
+    if scoring == "numpy":
+        return None, "numpy"
+    try:
+        native = NativeModel(model.scoring, model.head, model.sizes, threads=threads)
+    except UnsupportedError as error:
+        if scoring == "native":
+            raise
+        return None, f"numpy, for {error}"
+    return native, f"native, {native.core.isa}"
 
 
 def _count(name: str, value: Any) -> int:

@@ -9,6 +9,10 @@ class UsageError(VtrError, ValueError):
     """An argument that cannot be used: wrong shape, type, range or combination."""
 
 
+class UnsupportedError(UsageError):
+    """Sound, but not what this build, this processor or the native core can do."""
+
+
 class BackendError(VtrError, RuntimeError):
     """A backend that was asked for by name is missing or failed; names the install command."""
 

@@ -14,7 +14,7 @@ LINE_EVERY = 5.0  # seconds between plain lines
 
 
 class Progress:
-    """Shows nothing. ``step`` is called once for each finished item, with the item's name and outcome.
+    """Shows nothing. ``step`` is called for each finished item, with the item's name and outcome.
 
     The total is not known in advance where items are found while others are worked on, so it is told
     whenever it is known better.
@@ -31,8 +31,8 @@ class Progress:
     def total(self, count: int) -> None:
         """There are ``count`` items in all."""
 
-    def step(self, name: str, outcome: str) -> None:
-        """One more item is done."""
+    def step(self, name: str, outcome: str, count: int = 1) -> None:
+        """``count`` more items are done."""
 
     def close(self) -> None:
         """The job ended."""
@@ -49,8 +49,8 @@ class CallbackProgress(Progress):
     def total(self, count: int) -> None:
         self._total = count
 
-    def step(self, name: str, outcome: str) -> None:
-        self._done += 1
+    def step(self, name: str, outcome: str, count: int = 1) -> None:
+        self._done += count
         self._callback(done=self._done, total=self._total, name=name, outcome=outcome)
 
 
@@ -65,8 +65,8 @@ class LineProgress(Progress):
     def total(self, count: int) -> None:
         self._total = count
 
-    def step(self, name: str, outcome: str) -> None:
-        self._done += 1
+    def step(self, name: str, outcome: str, count: int = 1) -> None:
+        self._done += count
         now = time.monotonic()
         if now - self._last >= LINE_EVERY:
             self._last = now
@@ -97,10 +97,10 @@ class BarProgress(Progress):
     def total(self, count: int) -> None:
         self._bar.update(self._task, total=count)
 
-    def step(self, name: str, outcome: str) -> None:
+    def step(self, name: str, outcome: str, count: int = 1) -> None:
         from rich.markup import escape
 
-        self._bar.update(self._task, advance=1, name=escape(printable(name[-40:])))
+        self._bar.update(self._task, advance=count, name=escape(printable(name[-40:])))
 
     def close(self) -> None:
         self._bar.stop()

@@ -247,9 +247,9 @@ def test_a_video_that_points_at_the_features_of_another(index):
     """A flip in the index of the live rows, which a reader of ids takes: the record says otherwise."""
     with IndexStore.open(index) as store:
         snapshot = store.snapshot()
-        contents = snapshot._contents.copy()
+        contents = snapshot.contents.copy()
         contents[[0, 1]] = contents[[1, 0]]
-        snapshot._contents = contents
+        snapshot.contents = contents
         with pytest.raises(IndexStoreError, match="different things about a video"):
             snapshot.records([1, 2])
 

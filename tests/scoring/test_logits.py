@@ -170,11 +170,12 @@ def test_rows_may_be_mapped_and_strided(kind, tmp_path):
 def test_nothing_to_score(kind, texts, videos):
     frames, words, dim, _ = shape = (4, 5, 32, 3)
     scorer, _ = make(kind, *shape)
-    query = scorer.prepare(make_text(texts, words, dim))
+    text = make_text(texts, words, dim)
+    query = scorer.prepare(text)
     rows = stored(scorer, scorer.rows(make_video(videos, frames, dim)))
     assert scorer.score(query, rows).shape == (texts, videos)
     assert scorer.holistic(query, rows).shape == (texts, videos)
-    assert scorer.relevance(query, rows).shape == (texts, videos, frames)
+    assert scorer.relevance(text, rows).shape == (texts, videos, frames)
     assert scorer.similarity(rows, rows).shape == (videos, videos)
 
 

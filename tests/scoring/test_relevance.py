@@ -64,7 +64,7 @@ def test_relevance_is_each_familys_own(kind, text, video):
     weights = video.weights * rng.uniform(0.1, 2, video.weights.shape).astype(np.float32)
     video = VideoFeatures(video.frames, video.mask, video.video, weights)
     scorer = make_scorer(HEADS[kind], kind, SIZES)
-    relevance = scorer.relevance(scorer.prepare(text), stored(scorer, scorer.rows(video)))
+    relevance = scorer.relevance(text, stored(scorer, scorer.rows(video)))
     assert relevance.shape == (2, 3, F) and relevance.dtype == np.float32
     for t, sentence in enumerate(text.sentence.astype(np.float64)):
         for v, real in enumerate(LENGTHS):
@@ -78,7 +78,7 @@ def test_relevance_is_each_familys_own(kind, text, video):
 def test_tcmgc_relevance_is_the_models_attention_over_real_frames(text, video):
     """Padded frames take part in the model's attention; their share is left out and the rest made whole."""
     scorer = make_scorer(HEADS["tcmgc"], "tcmgc", SIZES)
-    relevance = scorer.relevance(scorer.prepare(text), scorer.rows(video))
+    relevance = scorer.relevance(text, scorer.rows(video))
     attention = direct.tcmgc_attention(
         wide("tcmgc"), text.sentence[0].astype(float), video.frames[2].astype(float)
     )
@@ -92,7 +92,7 @@ def test_relevance_counts_how_long_frames_are(text):
     lengths, weights = np.float32([1, 2, 3, 4, 0, 0]), np.float32([0.4, 0.3, 0.2, 0.1, 0, 0])
     frames = lengths[None, :, None] * np.ones((1, 1, D), np.float32)
     video = VideoFeatures(frames, np.float32([[1, 1, 1, 1, 0, 0]]), frames.sum(axis=1), weights[None])
-    relevance = scorer.relevance(scorer.prepare(text), scorer.rows(video))[0, 0]
+    relevance = scorer.relevance(text, scorer.rows(video))[0, 0]
     np.testing.assert_allclose(relevance, np.array([0.4, 0.6, 0.6, 0.4, 0, 0]) / 2, atol=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_relevance_survives_weights_of_nothing(weights, text, video):
     scorer = make_scorer(HEADS["holistic"], "holistic", SIZES)
     given = np.broadcast_to(np.float32(weights), (3, F)).copy()
     rows = scorer.rows(VideoFeatures(video.frames, video.mask, video.video, given))
-    relevance = scorer.relevance(scorer.prepare(text), stored(scorer, rows))
+    relevance = scorer.relevance(text, stored(scorer, rows))
     assert np.isfinite(relevance).all()
     np.testing.assert_allclose(relevance.sum(axis=-1), 1, atol=1e-5)
     assert relevance[0, 2, 3:].max() == 0
@@ -112,7 +112,7 @@ def test_relevance_survives_weights_of_nothing(weights, text, video):
 def test_relevance_of_a_video_without_real_frames_is_nothing(kind, text, video):
     scorer = make_scorer(HEADS[kind], kind, SIZES)
     blank = VideoFeatures(video.frames, np.zeros_like(video.mask), video.video, video.weights)
-    assert (scorer.relevance(scorer.prepare(text), scorer.rows(blank)) == 0).all()
+    assert (scorer.relevance(text, scorer.rows(blank)) == 0).all()
 
 
 # ---- one vector a video ----------------------------------------------------------------------------

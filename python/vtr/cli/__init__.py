@@ -23,6 +23,7 @@ COMMANDS = {  # in the order in which a newcomer needs them
     "verify": "Check a bundle or an index byte by byte.",
     "eval": "Measure retrieval quality with captions.",
     "serve": "Serve an index over HTTP.",
+    "freeze": "Write an index to one file for programs in C.",
     "completion": "Print the completion script for a shell.",
 }
 

@@ -49,7 +49,9 @@ def engine_options(command: F) -> F:
                 type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
                 help="Arithmetic of the encoders.",
             ),
-            click.option("--threads", type=click.IntRange(min=1), help="Threads of the encoders."),
+            click.option(
+                "--threads", type=click.IntRange(min=1), help="Threads of the encoders and the native core."
+            ),
         ]
     ):
         command = option(command)

@@ -50,7 +50,7 @@ class Snapshot:
         self.ids = ids  # int64 [N], ascending, read-only
         self._catalog = catalog
         self._segments = segments
-        self._contents = contents  # [N], their numbers in the catalog
+        self.contents = contents  # int64 [N], what is in each: equal numbers mean equal files; read-only
         self._segment_of = segment_of  # [N], position in `segments`
         self._row_of = row_of  # [N], row in that segment
         self._run_ends = np.append(runs(segment_of, row_of)[1:], len(ids))  # of rows side by side in a file
@@ -178,7 +178,7 @@ class Snapshot:
             hashes = {row.id: row.sha256 for row in scan(db, ContentRow, contents, (keys,))}
         if any(
             id not in rows or rows[id].content != content or content not in hashes
-            for id, content in zip(wanted, self._contents[at].tolist(), strict=True)
+            for id, content in zip(wanted, self.contents[at].tolist(), strict=True)
         ):
             raise IndexStoreError(
                 f"{self._catalog.directory}: the catalog is damaged: it says different things about a video; "

@@ -53,8 +53,8 @@ class Scorer(Protocol):
     def similarity(self, rows: Rows, others: Rows) -> Floats:
         """Cosines ``[Va, Vb]`` of the videos' holistic vectors."""
 
-    def relevance(self, query: Any, rows: Rows) -> Floats:
-        """How much each frame matters to each text, ``[T, V, F]``; sums to 1 over a video's real frames."""
+    def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
+        """How much each frame matters to each sentence, ``[T, V, F]``: sums to 1 over the real frames."""
 
 
 def make_scorer(

@@ -79,8 +79,8 @@ class CrossScorer(VectorScorer):
                 logits[row, part] = self.encoder(repeated, features, real)
         return logits
 
-    def relevance(self, query: CrossQuery, rows: Rows) -> Floats:
+    def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(exp(logit_scale) · n(s)·n(frame)), all weights equal."""
         frames = unit(to_float32(rows["frames"]))
-        logits = self.scale * np.einsum("td,vfd->tvf", query.directions, frames, optimize=True)
+        logits = self.scale * np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
         return frame_relevance(logits, rows["mask"])

@@ -65,9 +65,9 @@ class HolisticScorer(VectorScorer):
         scores *= self.scale
         return scores
 
-    def relevance(self, query: HolisticQuery, rows: Rows) -> Floats:
+    def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(log weights + exp(logit_scale) · n(s)·n(frame))."""
         frames = to_float32(rows["frames"])
-        logits = self.scale * np.einsum("td,vfd->tvf", query.directions, frames, optimize=True)
+        logits = self.scale * np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
         logits += np.log(np.maximum(rows["weights"], TINY_WEIGHT))
         return frame_relevance(logits, rows["mask"])

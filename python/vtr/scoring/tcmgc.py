@@ -204,10 +204,10 @@ class TCMGCScorer(VectorScorer):
         r = isa(kept.swapaxes(0, 1), frame)  # over frames: [words, V]
         return HALF * (isa(c, frame2) + isa(r, word2))
 
-    def relevance(self, query: TCMGCQuery, rows: Rows) -> Floats:
+    def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: the sentence's own attention, sm_F(LN1(sentence)·LN1(y)ᵀ/√D)."""
         k = to_float32(rows["frames"])
-        logits = np.einsum("td,vfd->tvf", query.attention[:, 0], k, optimize=True)
+        logits = np.einsum("td,vfd->tvf", self.pooling.queries(text.sentence), k, optimize=True)
         return frame_relevance(logits, rows["mask"])
 
 

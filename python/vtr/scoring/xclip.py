@@ -116,7 +116,8 @@ class XClipScorer(VectorScorer):
         video_word = isa(with_video[1:], head["word_logit_weight"])
         return (with_video[0] + video_word + sentence_frame + frame_word) * (self.scale / 4)
 
-    def relevance(self, query: XClipQuery, rows: Rows) -> Floats:
+    def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(T · s·f) over the real frames."""
-        logits = np.einsum("td,vfd->tvf", query.frame_probes[:, 0], to_float32(rows["frames"]), optimize=True)
+        frames = to_float32(rows["frames"])
+        logits = np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
         return frame_relevance(TEMPERATURE * logits, rows["mask"])

@@ -1,0 +1,81 @@
+"""`vtr freeze`: an index as one file for libvtr."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vtr.cli.options import index_option, json_option
+from vtr.cli.output import print_json, size_text
+from vtr.files import printable
+
+
+@click.command()
+@index_option
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; one that is there is replaced when the new one is whole.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Bundle directory  [default: the one that the index was made with]",
+)
+@click.option(
+    "--storage",
+    default="float16",
+    show_default=True,
+    type=click.Choice(["float16", "bfloat16"]),
+    help="Numbers that features are kept in.",
+)
+@json_option
+def command(index_dir: Path, output: Path, model: Path | None, storage: str, as_json: bool) -> None:
+    """Write an index and its model's scorer to one file that programs in C can search.
+
+    They map it with vtr_bank_load (vtr/vtr.h). It holds the videos as they are now; later changes of the
+    index do not reach it.
+    """
+    start = time.perf_counter()
+    facts = freeze(index_dir, output, model, storage)
+    facts["seconds"] = round(time.perf_counter() - start, 3)
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(
+        f"{facts['videos']} videos, {size_text(facts['bytes'])} of {facts['scoring']} scoring in "
+        f"{printable(str(output))}, {facts['seconds']:.1f} s"
+    )
+
+
+def freeze(index_dir: Path, output: Path, model: Path | None, storage: str) -> dict[str, Any]:
+    """Do it; what there is to say about the file."""
+    from vtr.bundle import Bundle
+    from vtr.engine import model_of_index
+    from vtr.index import IndexStore
+    from vtr.native import NativeModel
+    from vtr.progress import make_progress
+
+    bundle = Bundle.open(model if model is not None else model_of_index(index_dir))
+    native = NativeModel(bundle.scoring, bundle.head, bundle.sizes, storage=storage)
+    with IndexStore.open(index_dir) as store:
+        store.check_model(bundle.fingerprint, bundle.name)
+        snapshot = store.snapshot()
+        with make_progress(True, "freezing") as shown:
+            shown.total(len(snapshot))
+            bank = native.load(snapshot, lambda count: shown.step("", "packed", count))
+        paths = [os.fsencode(record.path) for record in snapshot.records()]
+    bank.save(output, paths)
+    return {
+        "path": str(output),
+        "videos": len(bank),
+        "bytes": os.path.getsize(output),
+        "scoring": bundle.scoring,
+        "storage": storage,
+    }
