@@ -214,6 +214,9 @@ void TcmgcScorer::score_rows(const TcmgcQuery& query, size_t first, size_t texts
     float* with_pooled = scratch.slot<float>(2, padded(count, ROW_BLOCK) * tcmgc_pooled_columns(query.lanes));
     auto* pooled_memory = scratch.slot<std::byte>(3, product.rows_bytes(count, D, Storage::f32, precision));
     float* memory = scratch.slot<float>(4, kernels.tcmgc_scratch(weights_));
+    // Half of what comes next is fetched in the product, half in the kernel.
+    const Ahead in_product{reinterpret_cast<const char*>(ahead),
+                           ahead ? count * columns[frames_].row_bytes / 2 : 0};
     const TcmgcVideos videos{
         .count = count,
         .frames = frames,
@@ -224,14 +227,15 @@ void TcmgcScorer::score_rows(const TcmgcQuery& query, size_t first, size_t texts
         .attention = scratch.slot<float>(5, count * tcmgc_attention_floats(options.frames)),
         .pooled = scratch.slot<float>(6, count * D),
         .with_pooled = with_pooled,
+        .ahead = {in_product.at + in_product.bytes, texts == 1 ? in_product.bytes / count : 0},
     };
     for (size_t text = first; text < first + texts; ++text, out += stride) {
         product.product(loaded, rows, D, options.storage, precision, query.frames.get() + text * query.frame_bytes,
-                        query.frame_probes(), with_frames, text == first ? ahead : nullptr);
+                        query.frame_probes(), with_frames, text == first ? in_product : Ahead{});
         kernels.tcmgc_pool(weights_, videos);
         const void* pooled = product.load_rows(videos.pooled, count, D, Storage::f32, precision, pooled_memory);
         product.product(pooled, count, D, Storage::f32, precision, query.pooled.get() + text * query.pooled_bytes,
-                        query.pooled_probes(), with_pooled, nullptr);
+                        query.pooled_probes(), with_pooled, {});
         kernels.tcmgc(weights_, query.text(text), videos, memory, out);
     }
 }

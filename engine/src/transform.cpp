@@ -30,8 +30,7 @@ void Transform::operator()(const float* rows, size_t count, float* out) const {
         const size_t size = std::min(piece, count - row);
         const void* loaded =
             product.load_rows(rows + row * dim, size, dim, Storage::f32, Precision::exact, memory.get());
-        product.product(loaded, size, dim, Storage::f32, Precision::exact, columns_[0], dim, products.data(),
-                        nullptr);
+        product.product(loaded, size, dim, Storage::f32, Precision::exact, columns_[0], dim, products.data(), {});
         std::copy_n(products.data(), size * dim, out + row * dim);
     }
 }

@@ -130,7 +130,7 @@ void Directions::products(const Options& options, const void* loaded, size_t cou
     for (size_t group = first / limits_.group; group * limits_.group < end; ++group) {
         const size_t start = group * limits_.group, size = packed_.size(group), lanes = padded(size, LANES);
         options.kernels->product.product(loaded, count, options.dim, options.storage, precision_, packed_[group],
-                                         size, scratch, nullptr);
+                                         size, scratch, {});
         const size_t from = std::max(first, start), to = std::min(end, start + size);
         for (size_t row = 0; row < count; ++row)
             for (size_t text = from; text < to; ++text)

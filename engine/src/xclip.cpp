@@ -103,7 +103,7 @@ void XClipScorer::score(const Query& any, size_t first, size_t texts, const Bloc
                                  scratch.slot<std::byte>(slot, bytes));
     };
     const auto multiply = [&](const void* loaded, size_t rows, const void* probes, float* out) {
-        product.product(loaded, rows, options.dim, options.storage, options.precision, probes, L, out, nullptr);
+        product.product(loaded, rows, options.dim, options.storage, options.precision, probes, L, out, {});
     };
 
     float* sentence_video = scratch.slot<float>(2, texts * count);

@@ -55,7 +55,7 @@ static float squares(const Kernels& kernels) {
     product.pack(numbers, 1, DIM, Precision::exact, packed.get());
     const void* loaded = product.load_rows(numbers, 1, DIM, Storage::f32, Precision::exact, scratch.get());
     float* sums = reinterpret_cast<float*>(out.get());
-    product.product(loaded, 1, DIM, Storage::f32, Precision::exact, packed.get(), 1, sums, nullptr);
+    product.product(loaded, 1, DIM, Storage::f32, Precision::exact, packed.get(), 1, sums, {});
     return sums[0];
 }
 

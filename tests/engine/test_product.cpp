@@ -134,7 +134,7 @@ static std::vector<float> multiply(const Kernels& kernels, const Rows& rows, siz
     const void* loaded = product.load_rows(rows.stored.begin + first * rows.row_bytes(), count, dim, rows.storage,
                                            precision, scratch.memory.get());
     float* sums = reinterpret_cast<float*>(out.memory.get());
-    product.product(loaded, count, dim, rows.storage, precision, packed.memory.get(), probes.count, sums, nullptr);
+    product.product(loaded, count, dim, rows.storage, precision, packed.memory.get(), probes.count, sums, {});
     return std::vector<float>(sums, sums + count * lanes);
 }
 

@@ -28,6 +28,11 @@ enum class Precision : uint8_t { exact, fast };
 inline constexpr size_t LANES = 16;      // probes are padded to a multiple of this, whatever the vector width
 inline constexpr size_t ROW_BLOCK = 32;  // outputs and scratch of products have room for a multiple of this
 
+struct Ahead {
+    const char* at = nullptr;
+    size_t bytes = 0;
+};
+
 // Products of rows [count, dim] with probes [probes, dim]; dim is a multiple of 16, all buffers are 64-byte
 // aligned. Sums are taken in float32 in an order that depends on dim alone, so a row's result does not depend on
 // its place.
@@ -41,10 +46,9 @@ struct ProductKernels {
     const void* (*load_rows)(const void* rows, size_t count, size_t dim, Storage, Precision, void* scratch);
     // out[row * padded(probes, LANES) + probe]; out has room for padded(count, ROW_BLOCK) rows, of which those
     // after `count` may be overwritten. Lanes after `probes` are 0.
-    // `ahead` may point to as many stored rows that are wanted next: where a product leaves the memory idle, it
-    // fetches them meanwhile.
+    // `ahead` is memory that is wanted next: where a product leaves the memory idle, it fetches that meanwhile.
     void (*product)(const void* loaded, size_t count, size_t dim, Storage, Precision, const void* packed,
-                    size_t probes, float* out, const void* ahead);
+                    size_t probes, float* out, Ahead ahead);
     // out[vector * count + row] for a few vectors, straight from the stored rows: bound by memory, not arithmetic.
     // Always as exact as float32.
     void (*dots)(const void* rows, size_t count, size_t dim, Storage, const float* vectors, size_t number,

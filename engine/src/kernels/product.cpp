@@ -107,7 +107,7 @@ void multiply_panel(const Part& part, size_t count, size_t width) {
 }
 
 void multiply(const void* loaded, size_t count, size_t dim, Storage, Precision, const void* packed, size_t probes,
-              float* out, const void*) {
+              float* out, Ahead) {
     const size_t lanes = padded(probes, LANES);
     for (size_t first = 0; first < lanes; first += PANEL * W) {
         const size_t width = panel_width(lanes, first);

@@ -66,8 +66,8 @@ VTR_INLINE int products_of(Storage storage, Precision precision) {
 // bfloat16 rows serve as they lie if they are made of whole steps.
 VTR_INLINE bool as_they_lie(size_t dim, Storage storage) { return storage == Storage::bf16 && dim % STEP == 0; }
 
-// Memory to fetch while tiles are multiplied: so many lines in every step.
-struct Ahead {
+// What to fetch while tiles are multiplied: so many lines in every step.
+struct Fetched {
     const char* at;
     size_t lines;
 };
@@ -84,7 +84,7 @@ struct Operands {
     size_t lanes;
     size_t steps;
     bool first;  // sums begin at zero, else at what is in `out`
-    Ahead* ahead;
+    Fetched* fetched;
 };
 
 template <int TILE>
@@ -117,17 +117,18 @@ void multiply_tiles(const Operands& operands) {
     if (P == 2) begin_sums<1>(out + LANES, lanes, operands.first);
     if (R == 2) begin_sums<2>(out + TILE_ROWS * lanes, lanes, operands.first);
     if (R == 2 && P == 2) begin_sums<3>(out + TILE_ROWS * lanes + LANES, lanes, operands.first);
-    Ahead ahead = *operands.ahead;
+    Fetched fetched = *operands.fetched;
     for (size_t step = 0; step < operands.steps; ++step) {
         keep_vector_unit_awake();
-        for (size_t line = 0; line < ahead.lines; ++line, ahead.at += LINE) __builtin_prefetch(ahead.at, 0, 2);
+        for (size_t line = 0; line < fetched.lines; ++line, fetched.at += LINE)
+            __builtin_prefetch(fetched.at, 0, 2);
         if (PRODUCTS == 3) multiply_step<R, P, true, true>(operands, rows + TILE_BYTES, probes);
         multiply_step<R, P, true, PRODUCTS != 3>(operands, rows, probes);
         if (PRODUCTS >= 2) multiply_step<R, P, false, true>(operands, rows, probes + TILE_BYTES);
         rows += operands.row_step;
         probes += operands.probe_step;
     }
-    *operands.ahead = ahead;
+    *operands.fetched = fetched;
     tile_store<0>(out, lanes * sizeof(float));
     if (P == 2) tile_store<1>(out + LANES, lanes * sizeof(float));
     if (R == 2) tile_store<2>(out + TILE_ROWS * lanes, lanes * sizeof(float));
@@ -184,17 +185,15 @@ void multiply_all(Operands operands, size_t count, size_t steps) {
     release();
 }
 
-// The lines of `count` stored rows, shared out among the steps of the products of pairs of tiles.
-Ahead ahead_of(const void* rows, size_t count, size_t dim, Storage storage, size_t lanes) {
-    if (rows == nullptr) return {};
-    const size_t lines = count * dim * storage_bytes(storage) / LINE;
-    const size_t pairs = padded(count, ROW_BLOCK) / ROW_BLOCK * padded(lanes, 2 * LANES) / (2 * LANES);
+// The lines of `ahead`, shared out among the steps of the products of pairs of tiles.
+Fetched share_out(Ahead ahead, size_t count, size_t dim, size_t lanes) {
+    const size_t pairs = padded(count, ROW_BLOCK) / ROW_BLOCK * (padded(lanes, 2 * LANES) / (2 * LANES));
     const size_t steps = steps_of(dim) * pairs;
-    return {static_cast<const char*>(rows), (lines + steps - 1) / steps};
+    return {ahead.at, (ahead.bytes / LINE + steps - 1) / steps};
 }
 
 void multiply(const void* loaded, size_t count, size_t dim, Storage storage, Precision precision,
-              const void* packed, size_t probes, float* out, const void* ahead) {
+              const void* packed, size_t probes, float* out, Ahead ahead) {
     const int products = products_of(storage, precision);
     const size_t steps = steps_of(dim);
     Operands operands = {};
@@ -202,8 +201,8 @@ void multiply(const void* loaded, size_t count, size_t dim, Storage storage, Pre
     operands.probes = static_cast<const char*>(packed);
     operands.out = out;
     operands.lanes = padded(probes, LANES);
-    Ahead fetched = ahead_of(ahead, count, dim, storage, operands.lanes);
-    operands.ahead = &fetched;
+    Fetched fetched = share_out(ahead, count, dim, operands.lanes);
+    operands.fetched = &fetched;
     operands.probe_step = TILE_BYTES * (precision == Precision::exact ? 2 : 1);
     operands.probe_tile = steps * operands.probe_step;
     if (as_they_lie(dim, storage)) {

@@ -19,6 +19,7 @@ constexpr size_t COLUMNS = 2;                 // vectors of words worked on toge
 constexpr size_t ROWS = W == 16 ? 8 : 4;      // of similarities that the registers hold beside them
 constexpr size_t SIMILARITIES = COLUMNS * W;  // stride of the similarities of these
 constexpr size_t SENTENCE_FORMS = 6;
+constexpr size_t LINE = 64;  // bytes of a line of the cache
 
 struct Layout {  // of the scratch, in floats
     size_t lanes, keep;
@@ -54,6 +55,14 @@ struct Group {
     const TcmgcVideos& videos;
     const Layout& at;
     float* scratch;
+
+    // Fetch a part of what is wanted next, while there is other work to do.
+    void fetch(size_t video, size_t part, size_t parts) const {
+        const char* of_video = videos.ahead.at + video * videos.ahead.bytes;
+        const size_t end = (part + 1) * videos.ahead.bytes / parts;
+        for (size_t at = part * videos.ahead.bytes / parts; at < end; at += LINE)
+            __builtin_prefetch(of_video + at, 0, 2);
+    }
 
     float* kept(size_t row, size_t video) const {
         return scratch + at.kept + row * at.kept_stride + video * at.lanes;
@@ -126,9 +135,12 @@ void attend(const Group& group, size_t video, size_t lane) {
     const size_t sentence = group.at.lanes + TCMGC_SENTENCE;
     similarities<1, N>(shares, factors, F, probed + sentence, columns, e + sentence, d + sentence,
                        group.kept(weights.keep, video) + lane, 0);
-    for (size_t row = 0; row < L; row += ROWS)
+    const size_t parts = padded(L, ROWS) / ROWS, rounds = padded(group.at.lanes, COLUMNS * W) / (COLUMNS * W);
+    for (size_t row = 0; row < L; row += ROWS) {
+        group.fetch(video, lane / (COLUMNS * W) * parts + row / ROWS, rounds * parts);
         similarities<ROWS, N>(shares, factors, F, probed + row, columns, e + row, d + row,
                               out + row * SIMILARITIES, SIMILARITIES);
+    }
     for (size_t n = 0; n < N; ++n) {
         sort_columns(out + n * W, SIMILARITIES, L, weights.keep);
         for (size_t row = 0; row < weights.keep; ++row)
@@ -323,6 +335,7 @@ void tcmgc(const TcmgcWeights& weights, const TcmgcText& text, const TcmgcVideos
         some.grams += first * videos.gram_stride;
         some.with_frames += first * weights.frames * tcmgc_frame_columns(at.lanes);
         some.attention += first * tcmgc_attention_floats(weights.frames);
+        some.ahead.at += first * videos.ahead.bytes;
         some.with_pooled += first * tcmgc_pooled_columns(at.lanes);
         float logits[LANES];
         score_group({weights, text, some, at, scratch}, logits);

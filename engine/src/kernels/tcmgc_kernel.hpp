@@ -61,6 +61,7 @@ struct TcmgcVideos {
     float* attention;          // of the sentence, [count, tcmgc_attention_floats], 0 after F: `tcmgc_pool` writes
     float* pooled;             // Σ attention · frame [count, D]: `tcmgc_pool` writes
     const float* with_pooled;  // [count, tcmgc_pooled_columns]
+    Ahead ahead;               // wanted next, `bytes` a video
 };
 
 }  // namespace vtr
