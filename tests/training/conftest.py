@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from training.clips import World, load_world
-from training.pictures import Concept, Pictures, plural_of
 
 from vtr.errors import UsageError
+from vtr.training.clips import World, load_world
+from vtr.training.pictures import Concept, Pictures, plural_of
 
 SHAPES = {  # name → colour, corners
     "apple": ((250, 20, 20), 6),
@@ -57,4 +57,4 @@ def real_world():
     try:
         return load_world()
     except UsageError:
-        pytest.skip("no pictures on this machine: python -m training.fetch")
+        pytest.skip("no pictures on this machine: python -m vtr.training.fetch")

@@ -4,11 +4,12 @@ import re
 from random import Random
 
 import pytest
-from training.clips import plan
-from training.clips.captions import JOINED, MOVING, RELATIONS, SAME_ACTOR, STILL, caption
-from training.clips.claims import ActorClaim, Step, full_claim, weaker
-from training.clips.words import COLOUR_PHRASES, NUMBERS, PLACE_PHRASES, SIZE_WORDS, VERBS, gerund, third
-from training.pictures import plural_of
+
+from vtr.training.clips import plan
+from vtr.training.clips.captions import JOINED, MOVING, RELATIONS, SAME_ACTOR, STILL, caption
+from vtr.training.clips.claims import ActorClaim, Step, full_claim, weaker
+from vtr.training.clips.words import COLOUR_PHRASES, NUMBERS, PLACE_PHRASES, SIZE_WORDS, VERBS, gerund, third
+from vtr.training.pictures import plural_of
 
 VOWEL_BUT_AN = ("hourglass", "hour")
 NO_AN = re.compile(r"(?:uni|use|one-|eu|ufo)", re.I)

@@ -4,15 +4,15 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from training.clips import full_claim, plan, satisfies
-from training.clips.claims import ActorClaim, Step, keys
-from training.clips.sampling import Clips
-from training.clips.scene import COLOURS, Actor, Background, Scene, Segment
-from training.clips.splits import part_of, styles_of
-from training.clips.testset import build
-from training.pictures import read_concepts
 
 from vtr.errors import UsageError
+from vtr.training.clips import full_claim, plan, satisfies
+from vtr.training.clips.claims import ActorClaim, Step, keys
+from vtr.training.clips.sampling import Clips
+from vtr.training.clips.scene import COLOURS, Actor, Background, Scene, Segment
+from vtr.training.clips.splits import part_of, styles_of
+from vtr.training.clips.testset import build
+from vtr.training.pictures import read_concepts
 
 RED = Background("plain", ("red",), 0)
 SEA = Background("sea", (), 0)
@@ -148,7 +148,7 @@ def test_sets_hold_near_misses(world):
 
 
 def test_a_set_that_cannot_be_filled_is_refused(world, monkeypatch):
-    monkeypatch.setattr("training.clips.testset.PATIENCE", 1)
+    monkeypatch.setattr("vtr.training.clips.testset.PATIENCE", 1)
     few = replace(world, concepts={"cat": world.concepts["cat"], "dog": world.concepts["dog"]})
     with pytest.raises(UsageError, match="expected 300 clips of the split style that captions tell apart"):
         build("style", 300, 0, few)

@@ -6,11 +6,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from training.clips import Scene, Stage, plan
-from training.clips.backgrounds import draw_background
-from training.clips.motions import LAYOUTS, poses, reach
-from training.clips.plan import settled
-from training.clips.scene import MOTIONS, PATTERNS, PLACES, UNNAMED, Actor, Background, Segment
+
+from vtr.training.clips import Scene, Stage, plan
+from vtr.training.clips.backgrounds import draw_background
+from vtr.training.clips.motions import LAYOUTS, poses, reach
+from vtr.training.clips.plan import settled
+from vtr.training.clips.scene import MOTIONS, PATTERNS, PLACES, UNNAMED, Actor, Background, Segment
 
 BLACK = Background("plain", ("black",), 0)
 SECONDS = 4.0

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from training.clips.claims import SATISFIED_BY
-from training.clips.scene import COLOURS, PATTERNS, PLACES
-from training.clips.words import PLACE_PHRASES, VERBS, gerund, third
-from training.pictures import plural_of, read_concepts, with_article
 
 from vtr.errors import UsageError
+from vtr.training.clips.claims import SATISFIED_BY
+from vtr.training.clips.scene import COLOURS, PATTERNS, PLACES
+from vtr.training.clips.words import PLACE_PHRASES, VERBS, gerund, third
+from vtr.training.pictures import plural_of, read_concepts, with_article
 
 FORMS = {  # by hand: verb → third person, ing-form
     "stay": "stays staying", "remain": "remains remaining", "keep": "keeps keeping", "move": "moves moving",

@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from training import fetch
-from training.pictures.render import MARGIN, SIDE, sprite
-from training.pictures.sources import (
+
+from vtr.errors import BackendError, UsageError
+from vtr.training import fetch
+from vtr.training.pictures.render import MARGIN, SIDE, sprite
+from vtr.training.pictures.sources import (
     SOURCES,
     STYLES,
     Drawing,
@@ -21,8 +23,6 @@ from training.pictures.sources import (
     names_of_codes,
     open_lookup,
 )  # fmt: skip
-
-from vtr.errors import BackendError, UsageError
 
 
 def package(tmp_path, files, style="noto"):

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.clips import Clips, Stage, from_json, plan, sample_scene
-from training.clips.__main__ import main
-from training.clips.augment import augmented
-from training.clips.draw import draw_frames
-from training.clips.testset import build
-from training.clips.write import encode, write_set
-from training.pictures import load_pictures, save_pictures
 
 from vtr.decode import read_clip
 from vtr.errors import UsageError
 from vtr.evaluation.protocols import read_annotations
+from vtr.training.clips import Clips, Stage, from_json, plan, sample_scene
+from vtr.training.clips.__main__ import main
+from vtr.training.clips.augment import augmented
+from vtr.training.clips.draw import draw_frames
+from vtr.training.clips.testset import build
+from vtr.training.clips.write import encode, write_set
+from vtr.training.pictures import load_pictures, save_pictures
 from vtr.types import Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +28,8 @@ DIGEST = """
 import hashlib, json, sys
 sys.path.insert(0, {tests!r})
 from conftest import SHAPES, STYLES, picture
-from training.clips import Clips, World
-from training.pictures import Concept, Pictures
+from vtr.training.clips import Clips, World
+from vtr.training.pictures import Concept, Pictures
 
 def concept(name):
     return Concept(name, name + "s", (), "slide", frozenset(), (name[0],), True, True)
@@ -170,7 +170,7 @@ def test_pictures_survive_the_cache(world, tmp_path):
 
 def test_the_command_line(tmp_path, capsys):
     assert main([str(tmp_path / "out"), "--pictures", str(tmp_path), "--count", "2"]) == 1
-    assert "run `python -m training.fetch`" in capsys.readouterr().err
+    assert "run `python -m vtr.training.fetch`" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--count", "0"])
     assert "--count: expected at least 1, got 0" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Procedural video clips with captions: what a scene shows, its frames, its sentences, and what is held out.
 
-``sample`` gives training clips; ``python -m training.clips`` writes encoded test sets with annotations.
+``sample`` gives training clips; ``python -m vtr.training.clips`` writes encoded test sets with annotations.
 """
 
 from __future__ import annotations

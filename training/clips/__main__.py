@@ -1,4 +1,4 @@
-"""``python -m training.clips OUT``: encoded clips with annotations, for ``vtr index`` and ``vtr eval``."""
+"""``python -m vtr.training.clips OUT``: encoded clips and annotations for ``vtr index`` and ``vtr eval``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .write import ANNOTATIONS, ONE_CAPTION, TRUTH, VIDEOS, write_set
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.clips", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vtr.training.clips", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--split", choices=SPLITS, default="combinations", help="default: %(default)s")
     parser.add_argument("--count", type=int, default=1000, help="clips (default: %(default)s)")

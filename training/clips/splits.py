@@ -45,7 +45,7 @@ def styles_of(split: str, available: Sequence[str]) -> tuple[str, ...]:
     if not found:
         raise UsageError(
             f"the split {split} needs {'the style ' + HELD_OUT_STYLE if held_out else 'other styles'}, got "
-            f"{', '.join(available)}: run `python -m training.fetch`"
+            f"{', '.join(available)}: run `python -m vtr.training.fetch`"
         )
     return found
 

@@ -120,12 +120,12 @@ def load_pictures(folder: str | os.PathLike[str] | None = None) -> Pictures:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"expected pictures in {path}, found no readable {MANIFEST}: run `python -m training.fetch`"
+            f"expected pictures in {path}, found no readable {MANIFEST}: run `python -m vtr.training.fetch`"
         ) from error
     if manifest.get("format") != FORMAT:
         raise UsageError(
             f"{path}: expected pictures of format {FORMAT}, got {manifest.get('format')!r}: "
-            "run `python -m training.fetch` again"
+            "run `python -m vtr.training.fetch` again"
         )
     return Pictures({style: _load_style(path / f"{style}.npz") for style in manifest["styles"]})
 
@@ -135,5 +135,7 @@ def _load_style(path: Path) -> dict[str, Pixels]:
         with np.load(path, allow_pickle=False) as arrays:
             codes, pixels = arrays["codes"], arrays["pixels"]
     except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): run `python -m training.fetch` again") from error
+        raise UsageError(
+            f"{path} cannot be read ({error}): run `python -m vtr.training.fetch` again"
+        ) from error
     return dict(zip(codes.tolist(), pixels, strict=True))
