@@ -161,7 +161,7 @@ def test_pictures_survive_the_cache(world, tmp_path):
     with pytest.raises(UsageError, match="the style noto has no picture of U"):
         pictures.levels("noto", "1f600")
     (tmp_path / "noto.npz").write_bytes(b"PK damaged")
-    with pytest.raises(UsageError, match=r"run `python -m training\.fetch` again"):
+    with pytest.raises(UsageError, match=r"run `python -m vtr\.training\.fetch` again"):
         load_pictures(tmp_path)
     (tmp_path / "pictures.json").write_text('{"format": 99}')
     with pytest.raises(UsageError, match="expected pictures of format 1, got 99"):
