@@ -102,7 +102,7 @@ def compare(case: Case, pool: Any, repeats: int, peaks: dict[str, float]) -> dic
     """
     banks = {"exact": case.bank(fast=False), "fast": case.bank(fast=True)}
     searches: dict[str, Callable[[], Any]] = {
-        name: lambda bank=bank: bank.search(make_query(bank, case.text), K, pool=pool)
+        name: lambda bank=bank: bank.search(make_query(bank, case.text, pool), K, pool=pool)
         for name, bank in banks.items()
     }
     expected = case.baseline()
@@ -117,14 +117,14 @@ def compare(case: Case, pool: Any, repeats: int, peaks: dict[str, float]) -> dic
         figures[f"{name}_times_pytorch"] = ratio(seconds["pytorch"], seconds[name])
         achieved = case.flop * pairs / min(seconds[name]) / 1e12
         figures[f"{name}_of_bf16_peak"] = round(achieved / peaks["bf16_tflops"], 3)
-    prepared = interleave({"prepare": lambda: make_query(banks["exact"], case.text)}, repeats)
+    prepared = interleave({"prepare": lambda: make_query(banks["exact"], case.text, pool)}, repeats)
     figures["prepare_ms_a_text"] = summary(prepared["prepare"], case.texts * 1e-3)
     figures["memory_of_fp16_features"] = round(banks["exact"].nbytes / feature_bytes(case), 4)
     return figures
 
 
-def make_query(bank: Any, text: TextFeatures) -> Any:
-    return _core.Query(bank.model, text.sentence, text.words)
+def make_query(bank: Any, text: TextFeatures, pool: Any) -> Any:
+    return _core.Query(bank.model, text.sentence, text.words, pool=pool)
 
 
 def topk(logits: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def topk(logits: np.ndarray) -> np.ndarray:
 
 def agreement(bank: Any, case: Case, expected: np.ndarray, pool: Any) -> dict[str, float]:
     """Largest difference of a logit, and the share of the baseline's ten best that are found."""
-    query = make_query(bank, case.text)
+    query = make_query(bank, case.text, pool)
     difference = float(np.abs(bank.score(query, pool=pool) - expected).max())
     ids, _, _ = bank.search(query, K, pool=pool)
     overlap = np.mean([len(np.intersect1d(*pair)) / K for pair in zip(ids, topk(expected), strict=True)])
@@ -205,7 +205,7 @@ def growth(case: Case, most: int, pool: Any) -> dict[str, Any]:
         while len(bank) < size:
             part = min(case.videos, size - len(bank))
             bank.append(len(bank) + np.arange(part), {n: a[:part] for n, a in case.columns.items()})
-        query = make_query(bank, text)
+        query = make_query(bank, text, pool)
         times = interleave({"search": lambda q=query: bank.search(q, K, pool=pool)}, 5, least=0.1)["search"]
         costs[size] = summary(times, size * MICRO, digits=4)["p50"]
         size *= 10

@@ -17,7 +17,7 @@ void require_same_model(const vtr_bank* bank, const vtr_query* query) {
 }  // namespace
 
 vtr_status vtr_query_create(const vtr_model* model, size_t texts, const float* sentence, const float* words,
-                            vtr_query** query) {
+                            vtr_pool* pool, vtr_query** query) {
     return guarded([&] {
         require(model, "model");
         require(query, "query");
@@ -29,7 +29,7 @@ vtr_status vtr_query_create(const vtr_model* model, size_t texts, const float* s
             refuse("texts: expected 1 or more, as many as memory can hold, got " + std::to_string(texts));
         auto made = std::make_unique<vtr_query>();
         made->scorer = model->model->scorer;
-        made->query = scorer.prepare({texts, sentence, words});
+        made->query = scorer.prepare({texts, sentence, words, pool_of(pool)});
         *query = made.release();
     });
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "pool.hpp"
 #include "scratch.hpp"
 #include "vtr/vtr.h"
 
@@ -50,6 +51,7 @@ struct Texts {  // as encoded, checked for NaN by `Scorer::prepare`
     size_t count = 0;
     const float* sentence = nullptr;  // [count, D]
     const float* words = nullptr;     // [count, L, D]
+    Pool* pool = nullptr;             // whose threads may share the work
 };
 
 class Scorer {

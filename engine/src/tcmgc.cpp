@@ -145,7 +145,8 @@ std::unique_ptr<const Query> TcmgcScorer::prepare(const Texts& texts) const {
     for (size_t i = 0; i < texts.count; ++i) unit(texts.sentence + i * D, D, sentences.data() + i * D);
     global_(sentences.data(), texts.count, directions.data());
     auto query = std::make_unique<TcmgcQuery>(options, texts.count, directions.data());
-    for (size_t i = 0; i < texts.count; ++i) prepare_text(texts, i, directions.data() + i * D, *query);
+    run(texts.pool, texts.count,
+        [&](size_t i, size_t, Scratch&) { prepare_text(texts, i, directions.data() + i * D, *query); });
     return query;
 }
 

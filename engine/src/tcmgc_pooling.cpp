@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "total.hpp"
+
 namespace vtr {
 namespace {
 
@@ -19,9 +21,7 @@ Doubles doubles(const Head& head, const char* tensor) {
 }
 
 double dot(const Doubles& a, const Doubles& b) {
-    double sum = 0;
-    for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-    return sum;
+    return total(a.size(), [&](size_t i) { return a[i] * b[i]; });
 }
 
 Doubles product(const Doubles& a, const Doubles& b) {
@@ -31,9 +31,7 @@ Doubles product(const Doubles& a, const Doubles& b) {
 }
 
 void centre(Doubles& x) {
-    double mean = 0;
-    for (const double number : x) mean += number;
-    mean /= static_cast<double>(x.size());
+    const double mean = total(x.size(), [&](size_t i) { return x[i]; }) / static_cast<double>(x.size());
     for (double& number : x) number -= mean;
 }
 
@@ -94,9 +92,9 @@ void TcmgcPooling::set_constants(TcmgcWeights& weights) const {
 void TcmgcPooling::attention(const float* q, float* out) const {
     Doubles x(q, q + dim_);
     centre(x);
-    const double deviation = std::sqrt(dot(x, x) / static_cast<double>(dim_) + EPS);
+    const double inverse = 1 / std::sqrt(dot(x, x) / static_cast<double>(dim_) + EPS);
     const double scale = std::numbers::log2e / std::sqrt(static_cast<double>(dim_));
-    for (size_t i = 0; i < dim_; ++i) out[i] = static_cast<float>((x[i] / deviation * g1_[i] + b1_[i]) * scale);
+    for (size_t i = 0; i < dim_; ++i) out[i] = static_cast<float>((x[i] * inverse * g1_[i] + b1_[i]) * scale);
 }
 
 void TcmgcPooling::fold(const float* vectors, size_t count, float* folded, float* e, float* d) const {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "error.hpp"
+#include "total.hpp"
 
 namespace vtr {
 namespace {
@@ -199,10 +200,9 @@ void check_texts(const Options& options, const Texts& texts) {
 }
 
 void unit(const float* x, size_t dim, float* out) {
-    double squares = 0;
-    for (size_t i = 0; i < dim; ++i) squares += static_cast<double>(x[i]) * x[i];
-    const double length = std::max(std::sqrt(squares), 1e-12);
-    for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(x[i] / length);
+    const double squares = total(dim, [&](size_t i) { return static_cast<double>(x[i]) * x[i]; });
+    const double scale = 1 / std::max(std::sqrt(squares), 1e-12);
+    for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(x[i] * scale);
 }
 
 }  // namespace vtr

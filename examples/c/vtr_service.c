@@ -111,7 +111,7 @@ static int search(int socket, uint32_t texts, uint32_t k, uint32_t candidates, c
     vtr_status status = ids && scores && out ? VTR_OK : VTR_OUT_OF_MEMORY;
     const char* message = NO_MEMORY;
     if (status == VTR_OK) {
-        status = vtr_query_create(vtr_bank_model(bank), texts, embeddings, words, &query);
+        status = vtr_query_create(vtr_bank_model(bank), texts, embeddings, words, pool, &query);
         if (status == VTR_OK) status = vtr_search(bank, query, &options, ids, scores, found);
         if (status != VTR_OK) message = vtr_last_error();
     }

@@ -166,7 +166,7 @@ nb::object path_of(const Bank& bank, int64_t id) {
 
 // ---- queries and searches --------------------------------------------------------------------------------
 
-Query make_query(const Model& model, nb::handle sentence, nb::handle words) {
+Query make_query(const Model& model, nb::handle sentence, nb::handle words, const Pools& pool) {
     const vtr_model_options sizes = model.options();
     const Array sentences(sentence, "sentence");
     const int64_t texts = sentences.rows();
@@ -178,7 +178,9 @@ Query make_query(const Model& model, nb::handle sentence, nb::handle words) {
     if (sizes.words) of_words.emplace(words, "words");
     const float* word_data = of_words ? of_words->floats_of({texts, sizes.words, sizes.dim}) : nullptr;
     vtr_query* query = nullptr;
-    run([&] { return vtr_query_create(model.handle.get(), size_t(texts), of_sentences, word_data, &query); });
+    run([&] {
+        return vtr_query_create(model.handle.get(), size_t(texts), of_sentences, word_data, pool_of(pool), &query);
+    });
     return {{query, vtr_query_free}};
 }
 
@@ -237,6 +239,7 @@ auto constructor(T (*make)(Arguments...)) {
 
 NB_MODULE(_core, m) {
     using namespace vtr::python;
+    nb::set_leak_warnings(false);  // an engine that lives as long as its program is no leak
     m.doc() = "libvtr, the native half of vtr: scoring, searching, frozen banks. See vtr/vtr.h for the rules.";
     m.attr("__version__") = vtr_version();
     m.def("isas", isas, "Instruction sets that this build and this processor have, best first.");
@@ -282,6 +285,7 @@ NB_MODULE(_core, m) {
 
     nb::class_<Query>(m, "Query",
                       "Texts made ready for a model: sentence [T, D], words [T, L, D] or None, float32.")
-        .def("__init__", constructor(make_query), "model"_a, "sentence"_a, "words"_a = nb::none())
+        .def("__init__", constructor(make_query), "model"_a, "sentence"_a, "words"_a = nb::none(), nb::kw_only(),
+             "pool"_a = nb::none())
         .def("__len__", &Query::texts);
 }

@@ -77,7 +77,8 @@ class NativeModel:
 
     def query(self, texts: TextFeatures) -> _core.Query:
         words = np.ascontiguousarray(texts.words, np.float32) if self.core.words else None
-        return import_core().Query(self.core, np.ascontiguousarray(texts.sentence, np.float32), words)
+        sentence = np.ascontiguousarray(texts.sentence, np.float32)
+        return import_core().Query(self.core, sentence, words, pool=shared_pool(self.threads))
 
     def load(self, snapshot: Snapshot, progress: Callable[[int], object] | None = None) -> _core.Bank:
         """All videos of a snapshot in a bank of their own.

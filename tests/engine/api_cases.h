@@ -108,6 +108,6 @@ static inline vtr_query* make_query(const vtr_model* model, size_t texts) {
     static float sentence[4 * DIM], words[4 * WORDS * DIM];
     if (sentence[0] == 0) fill(sentence, 4 * DIM), fill(words, 4 * WORDS * DIM);
     vtr_query* query = NULL;
-    CHECK(vtr_query_create(model, texts, sentence, words, &query) == VTR_OK);
+    CHECK(vtr_query_create(model, texts, sentence, words, NULL, &query) == VTR_OK);
     return query;
 }

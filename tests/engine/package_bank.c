@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     check(vtr_bank_save(bank, argv[1], paths));
     vtr_bank_free(bank);
     check(vtr_bank_load(argv[1], NULL, &bank));
-    check(vtr_query_create(vtr_bank_model(bank), TEXTS, sentence, words, &query));
+    check(vtr_query_create(vtr_bank_model(bank), TEXTS, sentence, words, NULL, &query));
 
     int64_t ids[TEXTS * K];
     float scores[TEXTS * K];

@@ -74,7 +74,7 @@ int main() {
         "load", [&] { return vtr_bank_load(file.c_str(), nullptr, &loaded); }, [&] { return loaded == nullptr; });
     vtr_query* query = nullptr;
     fail_each(
-        "query", [&] { return vtr_query_create(vtr_bank_model(loaded), 1, numbers, numbers, &query); },
+        "query", [&] { return vtr_query_create(vtr_bank_model(loaded), 1, numbers, numbers, NULL, &query); },
         [&] { return query == nullptr; });
     int64_t found_ids[3] = {-7};
     float scores[3] = {7};

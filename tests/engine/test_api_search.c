@@ -79,14 +79,14 @@ static void test_search(void) {
 
     vtr_query* made = NULL;
     float numbers[DIM * WORDS] = {1};
-    INVALID("model is NULL", vtr_query_create(NULL, 1, numbers, numbers, &made));
-    INVALID("sentence is NULL", vtr_query_create(model, 1, NULL, numbers, &made));
-    INVALID("words is NULL", vtr_query_create(model, 1, numbers, NULL, &made));
-    INVALID("query is NULL", vtr_query_create(model, 1, numbers, numbers, NULL));
-    INVALID("texts", vtr_query_create(model, 0, numbers, numbers, &made));
-    INVALID("texts", vtr_query_create(model, SIZE_MAX / DIM, numbers, numbers, &made));
+    INVALID("model is NULL", vtr_query_create(NULL, 1, numbers, numbers, NULL, &made));
+    INVALID("sentence is NULL", vtr_query_create(model, 1, NULL, numbers, NULL, &made));
+    INVALID("words is NULL", vtr_query_create(model, 1, numbers, NULL, NULL, &made));
+    INVALID("query is NULL", vtr_query_create(model, 1, numbers, numbers, NULL, NULL));
+    INVALID("texts", vtr_query_create(model, 0, numbers, numbers, NULL, &made));
+    INVALID("texts", vtr_query_create(model, SIZE_MAX / DIM, numbers, numbers, NULL, &made));
     numbers[7] = NAN;
-    REFUSED(VTR_NOT_FINITE, "0", vtr_query_create(model, 1, numbers, numbers, &made));
+    REFUSED(VTR_NOT_FINITE, "0", vtr_query_create(model, 1, numbers, numbers, NULL, &made));
     CHECK(made == NULL);
 
     vtr_model_free(model); /* in an order that no owner would choose */

@@ -66,6 +66,15 @@ def test_scores_and_searches_equal_numpys(kind, isa):
     assert [set(row) for row in found] == [set(ids[row]) for row in nearest]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_make_the_same_query(kind):
+    bank, text = bank_of(kind)[0], text_of(5)
+    alone = query_of(bank.model, text)
+    words = None if kind == "holistic" else text.words
+    shared = _core.Query(bank.model, text.sentence, words, pool=_core.Pool(3))
+    assert np.array_equal(bank.score(alone), bank.score(shared))
+
+
 def test_an_empty_choice_is_not_every_video():
     bank, _, _, _ = bank_of("holistic")
     query = query_of(bank.model, text_of(2))
@@ -378,6 +387,12 @@ def test_the_core_loads_without_torch_or_numpy():
     code = "import sys, vtr._core as core; print(core.isas(), *({'torch', 'numpy'} & set(sys.modules)))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "portable" in output and output.strip().endswith("]")
+
+
+def test_a_pool_that_lives_as_long_as_the_program_is_no_leak():
+    code = "from vtr.native import shared_pool; shared_pool(2)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_the_stub_names_what_the_module_has():

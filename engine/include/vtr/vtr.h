@@ -6,7 +6,7 @@
  *     vtr_bank* bank;
  *     if (vtr_bank_load("videos.vtrbank", NULL, &bank) != VTR_OK) die(vtr_last_error());
  *     vtr_query* query;
- *     vtr_query_create(vtr_bank_model(bank), 1, sentence, words, &query);
+ *     vtr_query_create(vtr_bank_model(bank), 1, sentence, words, NULL, &query);
  *     const vtr_search_options options = {.size = sizeof options, .k = 10};
  *     vtr_search(bank, query, &options, ids, scores, NULL);
  *
@@ -200,9 +200,9 @@ typedef struct vtr_query vtr_query;
 
 /* Make `texts` texts, 1 or more, ready: sentence [texts, D] and words [texts, L, D] (not read for holistic, may be
  * NULL), float32 as the text tower gives them, un-normalised. The query is for this model and its banks alone.
- * About 0.3 MB a text for TC-MGC at L = 32, D = 512. */
+ * Several texts of TC-MGC share the threads of `pool`. About 0.3 MB a text for TC-MGC at L = 32, D = 512. */
 VTR_API vtr_status vtr_query_create(const vtr_model* model, size_t texts, const float* sentence,
-                                    const float* words, vtr_query** query);
+                                    const float* words, vtr_pool* pool, vtr_query** query);
 VTR_API size_t vtr_query_texts(const vtr_query* query);
 VTR_API void vtr_query_free(vtr_query* query);
 
