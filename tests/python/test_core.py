@@ -390,7 +390,7 @@ def test_the_core_loads_without_torch_or_numpy():
 
 
 def test_a_pool_that_lives_as_long_as_the_program_is_no_leak():
-    code = "from vtr.native import shared_pool; shared_pool(2)"
+    code = "import gc; from vtr import _core; kept = [_core.Pool(2)]; kept.append(kept); gc.freeze()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
