@@ -8,22 +8,13 @@
 
 #include "error.hpp"
 #include "head.hpp"
+#include "panels.hpp"
 #include "tcmgc_pooling.hpp"
 #include "transform.hpp"
 #include "vector_scorer.hpp"
 
 namespace vtr {
 namespace {
-
-// A matrix [n, n] as isa takes it.
-Floats panels(std::span<const float> matrix, size_t n) {
-    Floats out(isa_panels_floats(n));
-    std::fill_n(out.data(), isa_panels_floats(n), 0.0f);
-    for (size_t i = 0; i < n; ++i)
-        for (size_t m = 0; m < n; ++m)
-            out.data()[(m / ISA_PANEL * n + i) * ISA_PANEL + m % ISA_PANEL] = matrix[i * n + m];
-    return out;
-}
 
 // One row of the column "gram" [3F + 3, F] as the kernel takes it; whether all is finite.
 bool pack_gram(const float* rows, size_t frames, float* out) {
@@ -73,12 +64,12 @@ class TcmgcScorer : public VectorScorer {
           pooling_(options, head),
           local_(options, head["local_mat_weight"]),
           global_(options, head["global_mat_weight"]),
-          video_word_(panels(head["attentive_word_logit_weight"], options.keep)),
-          sentence_frame_(panels(head["concat_frame_word_logit_weight"], options.keep + 1)),
-          word_(panels(head["attentive_word_mat_weight"], options.keep)),
-          frame_(panels(head["attentive_frame_word_mat_weight"], options.keep)),
-          word2_(panels(head["attentive_word_mat_weight2"], options.keep)),
-          frame2_(panels(head["attentive_frame_word_mat_weight2"], options.keep)) {
+          video_word_(panels(head["attentive_word_logit_weight"], options.keep, Lines::columns)),
+          sentence_frame_(panels(head["concat_frame_word_logit_weight"], options.keep + 1, Lines::columns)),
+          word_(panels(head["attentive_word_mat_weight"], options.keep, Lines::columns)),
+          frame_(panels(head["attentive_frame_word_mat_weight"], options.keep, Lines::columns)),
+          word2_(panels(head["attentive_word_mat_weight2"], options.keep, Lines::columns)),
+          frame2_(panels(head["attentive_frame_word_mat_weight2"], options.keep, Lines::columns)) {
         weights_.video_word = video_word_.data();
         weights_.sentence_frame = sentence_frame_.data();
         weights_.word = word_.data();

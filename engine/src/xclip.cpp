@@ -13,19 +13,11 @@
 #include <algorithm>
 
 #include "head.hpp"
+#include "panels.hpp"
 #include "transform.hpp"
 
 namespace vtr {
 namespace {
-
-// A matrix [n, n] as the kernel takes it.
-Floats panels(std::span<const float> matrix, size_t n) {
-    Floats out(panels_size(n));
-    std::fill_n(out.data(), panels_size(n), 0.0f);
-    for (size_t i = 0; i < n; ++i)
-        for (size_t j = 0; j < n; ++j) out.data()[(i / PANEL * n + j) * PANEL + i % PANEL] = matrix[i * n + j];
-    return out;
-}
 
 struct XClipQuery : VectorQuery {
     XClipQuery(const Options& options, size_t texts, const float* sG, const float* s, const float* wLm,
@@ -49,12 +41,12 @@ class XClipScorer : public VectorScorer {
           video_(column("video")),
           local_(options, head["local_mat_weight"]),
           global_(options, head["global_mat_weight"]),
-          frame_logit_(panels(head["frame_logit_weight"], options.frames)),
-          frame_mat_(panels(head["frame_mat_weight"], options.frames)),
-          frame_mat2_(panels(head["frame_mat_weight2"], options.frames)),
-          word_logit_(panels(head["word_logit_weight"], options.words)),
-          word_mat_(panels(head["word_mat_weight"], options.words)),
-          word_mat2_(panels(head["word_mat_weight2"], options.words)),
+          frame_logit_(panels(head["frame_logit_weight"], options.frames, Lines::rows)),
+          frame_mat_(panels(head["frame_mat_weight"], options.frames, Lines::rows)),
+          frame_mat2_(panels(head["frame_mat_weight2"], options.frames, Lines::rows)),
+          word_logit_(panels(head["word_logit_weight"], options.words, Lines::rows)),
+          word_mat_(panels(head["word_mat_weight"], options.words, Lines::rows)),
+          word_mat2_(panels(head["word_mat_weight2"], options.words, Lines::rows)),
           weights_{options.frames,      options.words,     head.scale() / 4,
                    frame_logit_.data(), frame_mat_.data(), frame_mat2_.data(),
                    word_logit_.data(),  word_mat_.data(),  word_mat2_.data()} {

@@ -10,22 +10,22 @@ namespace {
 constexpr float LAMBDA_LOG2E = 100.0f * LOG2E;
 
 // Floats of scratch for n entries of C vectors of columns: exponentials, then their products with the matrix.
-constexpr size_t isa_scratch(size_t n, size_t columns) { return (n + padded(n, ISA_PANEL)) * columns * W; }
+constexpr size_t isa_scratch(size_t n, size_t columns) { return (n + padded(n, PANEL)) * columns * W; }
 
 // products [n, C] = M transposed times entries [n, C], vectors all.
 template <size_t C>
 VTR_INLINE void multiply_panels(const float* entries, size_t n, const float* panels, float* products) {
-    for (size_t m = 0; m < n; m += ISA_PANEL, panels += n * ISA_PANEL) {
-        V sums[ISA_PANEL][C] = {};
+    for (size_t m = 0; m < n; m += PANEL, panels += n * PANEL) {
+        V sums[PANEL][C] = {};
         for (size_t i = 0; i < n; ++i) {
             V x[C];
             for (size_t c = 0; c < C; ++c) x[c] = load(entries + (i * C + c) * W);
-            for (size_t p = 0; p < ISA_PANEL; ++p) {
-                const V weight = splat(panels[i * ISA_PANEL + p]);
+            for (size_t p = 0; p < PANEL; ++p) {
+                const V weight = splat(panels[i * PANEL + p]);
                 for (size_t c = 0; c < C; ++c) sums[p][c] += weight * x[c];
             }
         }
-        for (size_t p = 0; p < ISA_PANEL; ++p)
+        for (size_t p = 0; p < PANEL; ++p)
             for (size_t c = 0; c < C; ++c) store(products + ((m + p) * C + c) * W, sums[p][c]);
     }
 }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "kernels.hpp"
+#include "panels.hpp"
 
 namespace vtr {
 
@@ -32,17 +33,12 @@ inline constexpr size_t TCMGC_SENTENCE_ATTENTION = 0, TCMGC_SENTENCE = 1;  // af
     return 3 * tcmgc_triangle(frames) + 2 * frames + padded(frames, LANES);
 }
 
-// isa(a, M) = Σ sm(λ·(sm(λ·a) @ M)) ∘ a. Matrices [n, n] lie in panels of columns: [panels][n][PANEL], columns
-// after n zero.
-inline constexpr size_t ISA_PANEL = 4;
-[[gnu::always_inline]] inline constexpr size_t isa_panels_floats(size_t n) { return padded(n, ISA_PANEL) * n; }
-
 struct TcmgcWeights {
     size_t frames, words, keep, dim;
     float scale;                                              // exp(logit_scale)
     float variance, norm, cross, bias, floor;                 // of 1/i3² and ‖z‖², see gram.py
-    const float *video_word, *word, *frame, *word2, *frame2;  // isa matrices [K, K]
-    const float* sentence_frame;                              // [K + 1, K + 1]
+    const float *video_word, *word, *frame, *word2, *frame2;  // of isa [K, K], panels of columns
+    const float* sentence_frame;                              // [K + 1, K + 1], likewise
     float logit_weight[4][4];
 };
 

@@ -4,18 +4,15 @@
 #pragma once
 
 #include "kernels.hpp"
+#include "panels.hpp"
 
 namespace vtr {
-
-// Matrices [n, n] are stored in panels of PANEL rows, [padded(n, PANEL) / PANEL][n][PANEL], rows after n zero.
-inline constexpr size_t PANEL = 4;
-[[gnu::always_inline]] inline constexpr size_t panels_size(size_t n) { return padded(n, PANEL) * n; }
 
 struct XClipWeights {
     size_t frames, words;
     float scale;                                        // exp(logit_scale) / 4
-    const float *frame_logit, *frame_mat, *frame_mat2;  // panels of [F, F]
-    const float *word_logit, *word_mat, *word_mat2;     // panels of [L, L]
+    const float *frame_logit, *frame_mat, *frame_mat2;  // [F, F], panels of rows
+    const float *word_logit, *word_mat, *word_mat2;     // [L, L], likewise
 };
 
 struct XClipSimilarities {  // of one text with `count` videos
