@@ -15,6 +15,7 @@ from vtr.errors import CheckpointError
 
 from .layouts import Facts
 from .options import ACTIVATIONS
+from .resnet import LAST_MAP, STAGES
 from .towers import LAYER_NORM_EPS, MEAN, STD
 
 MAX_JSON = 16 << 20  # bytes
@@ -120,20 +121,21 @@ def open_clip_facts(folder: Path) -> Facts:
                 raise CheckpointError(f"open_clip_config.json: {part}.{key} = {value!r} is not supported")
     if pixels.get("resize_mode", "shortest") != "shortest" or pixels.get("interpolation") == "bilinear":
         raise CheckpointError(f"open_clip_config.json: only bicubic resizing of the short side, got {pixels}")
-    if isinstance(vision.get("layers"), list):
-        raise CheckpointError(
-            "open_clip_config.json: a ResNet image tower is not supported: use a ViT checkpoint"
-        )
     width, head_width = (
         _count({"width": 768, **vision}, "width"),
         _count({"head_width": 64, **vision}, "head_width"),
     )
+    layers: int | tuple[int, ...]
+    if isinstance(vision.get("layers"), list):  # a convolutional tower; its heads pool the last feature map
+        layers, width = _stages(vision["layers"]), width * LAST_MAP
+    else:
+        layers = _count({"layers": 12, **vision}, "layers")
     return Facts(
         layout="open_clip",
         activation="quick_gelu" if model.get("quick_gelu") else "gelu",
         vision_heads=width // head_width,
         text_heads=_count({"heads": 8, **text}, "heads"),
-        vision_layers=_count({"layers": 12, **vision}, "layers"),
+        vision_layers=layers,
         text_layers=_count({"layers": 12, **text}, "layers"),
         mean=_triple(pixels, "mean", MEAN),
         std=_triple(pixels, "std", STD),
@@ -152,6 +154,13 @@ def _count(config: Mapping[str, Any], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 20:
         raise CheckpointError(f"configuration: expected a positive integer for {key}, got {value!r}")
     return value
+
+
+def _stages(value: list[Any]) -> tuple[int, ...]:
+    """``layers`` of a convolutional tower: bottlenecks in each of its stages."""
+    if len(value) != STAGES:
+        raise CheckpointError(f"configuration: expected {STAGES} stages of layers, got {value!r}")
+    return tuple(_count({"layers": count}, "layers") for count in value)
 
 
 def _triple(config: Mapping[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from vtr.errors import CheckpointError
 from .families.tcmgc import UNUSED as TCMGC_UNUSED
 from .layouts import OPENAI_SCALARS, Facts
 from .options import ExportOptions
+from .resnet import HEAD_WIDTH, STAGES, ResNetSpec
 from .temporal import HEAD_EPS
 from .towers import TransformerSpec
 
@@ -50,6 +51,12 @@ TOWER_KEYS = {
         "clip.transformer.resblocks.0.mlp.c_fc.weight",
     ),
 }
+CONVOLUTIONAL_KEYS = (
+    "clip.visual.conv1.weight",
+    *(f"clip.visual.layer{stage}.0.conv1.weight" for stage in range(1, STAGES + 1)),
+    "clip.visual.attnpool.positional_embedding",
+    "clip.visual.attnpool.c_proj.weight",
+)
 
 
 def _marked(keys: Iterable[str], marks: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -101,19 +108,29 @@ def detect_header(state: Mapping[str, Tensor], family: str, options: ExportOptio
     return header
 
 
+def is_convolutional(state: Mapping[str, Tensor]) -> bool:
+    """Whether the image tower is CLIP's ResNet; else it is taken for the transformer."""
+    return any(key.startswith(("clip.visual.layer", "clip.visual.attnpool.")) for key in state)
+
+
 def require_towers(state: Mapping[str, Tensor]) -> None:
     """CheckpointError naming what is missing where a checkpoint does not hold both CLIP towers."""
-    for name, label in (("clip.visual.layer1.0.conv1.weight", "a ResNet"), ("clip.visual.trunk.", "a timm")):
-        if any(key.startswith(name) for key in state):
-            raise CheckpointError(f"{label} image tower ({name}) is not supported: use a ViT checkpoint")
-    missing = {tower: [key for key in keys if key not in state] for tower, keys in TOWER_KEYS.items()}
-    if "clip.visual.conv1.weight" not in state and "clip.visual.conv2.weight" not in state:
-        missing["image"].insert(0, "clip.visual.conv1.weight")
+    if any(key.startswith("clip.visual.trunk.") for key in state):
+        raise CheckpointError(
+            "a timm image tower (clip.visual.trunk.) is not supported: "
+            "use a checkpoint with CLIP's own ViT or ResNet"
+        )
+    convolutional = is_convolutional(state)
+    wanted = TOWER_KEYS | ({"image": CONVOLUTIONAL_KEYS} if convolutional else {})
+    missing = {tower: [key for key in keys if key not in state] for tower, keys in wanted.items()}
+    patches = ("clip.visual.conv1.weight", "clip.visual.conv2.weight")  # 2d, or 3d alone
+    if not convolutional and not any(key in state for key in patches):
+        missing["image"].insert(0, patches[0])
     if "clip.logit_scale" not in state:
         missing["text"].append("clip.logit_scale")
     absent = [key for keys in missing.values() for key in keys]
     if absent:
-        whole = [tower for tower, keys in missing.items() if len(keys) >= len(TOWER_KEYS[tower])]
+        whole = [tower for tower, keys in missing.items() if len(keys) >= len(wanted[tower])]
         what = f"no {' and no '.join(whole)} tower" if whole else "an incomplete CLIP"
         raise CheckpointError(f"the checkpoint holds {what}: missing {', '.join(absent)}")
 
@@ -155,14 +172,50 @@ def patch_and_grid(state: Mapping[str, Tensor]) -> tuple[int, int, bool]:
     wanted = ([shape[0], 3, 3] if coupled else [shape[0], 3]) + [shape[-1]] * 2
     if list(shape) != wanted:
         raise CheckpointError(f"{key}: expected shape {wanted}, got {list(shape)}")
-    rows = matrix(state, "clip.visual.positional_embedding")[0]
+    return shape[-1], _grid(state, "clip.visual.positional_embedding"), coupled
+
+
+def _grid(state: Mapping[str, Tensor], key: str) -> int:
+    """The side of the square whose places, and one more, have positions."""
+    rows = matrix(state, key)[0]
     grid = math.isqrt(rows - 1)
     if grid < 1 or grid * grid + 1 != rows:
+        raise CheckpointError(f"{key}: expected grid² + 1 rows, got {rows}; only square images are supported")
+    return grid
+
+
+def resnet_sizes(state: Mapping[str, Tensor], heads: int | None) -> tuple[ResNetSpec, int]:
+    """Sizes of the convolutional tower, and the side of its last feature map; ``heads`` defaults to the
+    published channels // 64."""
+    stem = state.get("clip.visual.conv2.weight")
+    if stem is not None and stem.ndim == 5:
         raise CheckpointError(
-            f"clip.visual.positional_embedding: expected grid² + 1 rows, got {rows}; "
-            "only square images are supported"
+            "clip.visual.conv2.weight has 5 axes: linear_patch 3d needs a ViT, the image tower is a ResNet"
         )
-    return shape[-1], grid, coupled
+    key = "clip.visual.layer1.0.conv1.weight"
+    width, *rest = matrix(state, key, 4)
+    if rest != [width, 1, 1] or width % 2:
+        raise CheckpointError(
+            f"{key}: expected shape [w, w, 1, 1] with an even w, twice the first convolution's width, "
+            f"got {[width, *rest]}"
+        )
+    blocks = []
+    for stage in range(1, STAGES + 1):
+        pattern = re.compile(rf"clip\.visual\.layer{stage}\.(\d{{1,6}})\.")
+        found = {int(match[1]) for name in state if (match := pattern.match(name))}
+        if found != set(range(len(found))):
+            raise CheckpointError(
+                f"clip.visual.layer{stage}: expected blocks 0 to n - 1, got {sorted(found)}"
+            )
+        blocks.append(len(found))
+    side = _grid(state, "clip.visual.attnpool.positional_embedding")
+    channels = ResNetSpec(width, tuple(blocks), 1).channels
+    heads = channels // HEAD_WIDTH if heads is None else heads
+    if heads < 1 or channels % heads:
+        raise CheckpointError(
+            f"clip.visual.attnpool: {channels} channels cannot be split into {heads} attention heads"
+        )
+    return ResNetSpec(width, tuple(blocks), heads), side
 
 
 def gate_sizes(state: Mapping[str, Tensor]) -> tuple[dict[str, int], int | None]:
@@ -258,12 +311,14 @@ def tower_activation(facts: Facts, options: ExportOptions, notes: list[str]) -> 
 
 
 def tower_heads(state: Mapping[str, Tensor], tower: str, facts: Facts, options: ExportOptions) -> int | None:
-    """Attention heads of a tower; None for the published rule, width // 64."""
+    """Attention heads of a tower; None for the published rule, width // 64, of a ResNet channels // 64."""
     option = f"--{tower}-heads"
     told, found = getattr(options, f"{tower}_heads"), getattr(facts, f"{tower}_heads")
     if found is not None:
         agree(option, told, found, "its configuration file")
         return found
+    if tower == "vision" and is_convolutional(state):
+        return told  # OpenAI's and open_clip's all keep to the rule, channels // 64
     key = "clip.visual.class_embedding" if tower == "vision" else "clip.ln_final.weight"
     width = matrix(state, key, 1)[0]
     if told is None and facts.layout != "clip4clip" and (width % 64 or width > OPENAI_WIDEST):

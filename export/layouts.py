@@ -2,7 +2,7 @@
 
 OpenAI's keys are the same without the prefix; so are open_clip's, some with the text tower under ``text.``.
 Hugging Face's ``CLIPModel`` names everything otherwise, splits the attention's input projection in three and
-stores the output projections transposed.
+stores the output projections transposed; it has no convolutional image tower, all others may have one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from vtr.errors import CheckpointError
 from .towers import MEAN, STD
 
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")  # only OpenAI's own archives hold them
-_BUFFERS = re.compile(r"(^|\.)(position_ids|attn_mask)$")  # stored by some versions, computed by all
+_BUFFERS = (
+    re.compile(  # stored by some versions, computed by all; and how many steps a batch norm has trained
+        r"(^|\.)(position_ids|attn_mask|num_batches_tracked)$"
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Facts:
     activation: str | None = None
     vision_heads: int | None = None
     text_heads: int | None = None
-    vision_layers: int | None = None
+    vision_layers: int | tuple[int, ...] | None = None  # of a convolutional tower: bottlenecks in each stage
     text_layers: int | None = None
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD

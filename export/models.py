@@ -22,6 +22,7 @@ from .families.teachclip import TeachClipHead
 from .families.xclip import XClipHead
 from .layouts import Checkpoint, canonical
 from .options import DEFAULT_FRAMES, DEFAULT_WORDS, ExportOptions
+from .resnet import STRIDE, ResNetTower
 from .temporal import MeanP, SeqLSTM, SeqTransf, unit
 from .towers import LAYER_NORM_EPS, Clip, VisionTower
 
@@ -42,6 +43,10 @@ class ReferenceModel(nn.Module):
     ("holistic", "xclip", "tcmgc" or "cross"), ``frame_coupling`` (a video's frames must be encoded together),
     ``sizes`` (frames, words, dim, image, patch, vocab, keep), ``sampling`` and ``preprocessing`` as in a
     bundle's manifest, ``notes`` (what was assumed, in words).
+
+    A convolutional image tower has no patches: its ``patch`` is 32, the pixels a side that one place of the
+    last feature map stands for. It has batch norms, so that ``train()`` and ``eval()`` matter; `build_model`
+    leaves the model in evaluation.
     """
 
     def __init__(self, clip: Clip, temporal: nn.Module, head: nn.Module, cross: CrossEncoder | None):
@@ -148,21 +153,30 @@ def _size(name: str, option: int | None, told: int | None, default: int) -> int:
 
 def _towers(state: Checkpoint, options: ExportOptions, notes: list[str]) -> tuple[Clip, int, int]:
     facts = state.facts
-    patch, grid, coupled = detect.patch_and_grid(state)
     activation = detect.tower_activation(facts, options, notes)
     vision_heads = detect.tower_heads(state, "vision", facts, options)
     text_heads = detect.tower_heads(state, "text", facts, options)
-    vision = detect.stack_spec(state, "clip.visual.transformer", vision_heads, activation, LAYER_NORM_EPS)
-    text = detect.stack_spec(state, "clip.transformer", text_heads, activation, LAYER_NORM_EPS)
-    for tower, spec, told in (("image", vision, facts.vision_layers), ("text", text, facts.text_layers)):
-        if told is not None and told != spec.layers:
-            raise CheckpointError(
-                f"the {tower} tower has {spec.layers} layers, its configuration says {told}"
-            )
     vocab = detect.matrix(state, "clip.token_embedding.weight")[0]
     context = detect.matrix(state, "clip.positional_embedding")[0]
     dim = detect.matrix(state, "clip.text_projection")[1]
-    visual = VisionTower(vision, patch, grid, dim, coupled, facts.mean, facts.std)
+    visual: VisionTower | ResNetTower
+    layers: int | tuple[int, ...]
+    if detect.is_convolutional(state):
+        convolutions, grid = detect.resnet_sizes(state, vision_heads)
+        patch, layers = STRIDE, convolutions.blocks
+        visual = ResNetTower(convolutions, grid, dim, facts.mean, facts.std)
+    else:
+        patch, grid, coupled = detect.patch_and_grid(state)
+        vision = detect.stack_spec(state, "clip.visual.transformer", vision_heads, activation, LAYER_NORM_EPS)
+        layers = vision.layers
+        visual = VisionTower(vision, patch, grid, dim, coupled, facts.mean, facts.std)
+    text = detect.stack_spec(state, "clip.transformer", text_heads, activation, LAYER_NORM_EPS)
+    for tower, found, told in (
+        ("image", layers, facts.vision_layers),
+        ("text", text.layers, facts.text_layers),
+    ):
+        if told is not None and told != found:
+            raise CheckpointError(f"the {tower} tower has {found} layers, its configuration says {told}")
     return Clip(visual, text, vocab, context, dim), patch, grid
 
 
@@ -249,6 +263,10 @@ def _load(model: ReferenceModel, state: Checkpoint) -> None:
         if not key.startswith(unused):
             given[_PLACES.get(key.split(".", 1)[0], "family_head.") + key] = value
     wanted = model.state_dict()
+    # Batch norms count the steps they were trained for, which changes nothing; not all files hold the counts.
+    given |= {
+        key: torch.zeros((), dtype=torch.int64) for key in wanted if key.endswith("num_batches_tracked")
+    }
     if model.scoring == "tcmgc" and "family_head.logit_weight" not in given:
         given["family_head.logit_weight"] = torch.eye(4)
         model.notes.append("the checkpoint has no logit_weight: identity was taken for it")
@@ -273,6 +291,9 @@ def _load(model: ReferenceModel, state: Checkpoint) -> None:
     broken = [key for key in sorted(given) if not torch.isfinite(given[key]).all()]
     if broken:
         raise CheckpointError(f"tensors with NaN or infinite values: {_listed(broken)}")
+    below = [key for key in sorted(given) if key.endswith(".running_var") and (given[key] < 0).any()]
+    if below:
+        raise CheckpointError(f"variances that are negative: {_listed(below)}")
     model.load_state_dict(given, assign=True)
 
 

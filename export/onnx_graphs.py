@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from vtr import __version__
 from vtr.errors import CheckpointError
+from vtr.export.resnet import ResNetTower
+from vtr.export.resnet_graph import ResNetGraph
 from vtr.export.vision_graph import VisionGraph
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def graphs(model: ReferenceModel) -> Iterator[Graph]:
     """The graphs that a bundle of this model holds."""
     count, length, dim = (model.sizes[name] for name in ("frames", "words", "dim"))
     side = model.sizes["image"]
+    visual = model.clip.visual
     mask, features = torch.ones(2, count), torch.zeros(2, count, dim)
     yield Graph(
         "text.onnx",
@@ -86,7 +89,7 @@ def graphs(model: ReferenceModel) -> Iterator[Graph]:
     )
     yield Graph(
         "vision.onnx",
-        VisionGraph(model.clip.visual),
+        ResNetGraph(visual) if isinstance(visual, ResNetTower) else VisionGraph(visual),
         {"frames": torch.zeros(2, 3, side, side, 3, dtype=torch.uint8), "mask": torch.ones(2, 3)},
         {"frames": {0: "batch", 1: "frames"}, "mask": {0: "batch", 1: "frames"}},
         ["features"],

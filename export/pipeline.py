@@ -93,8 +93,10 @@ def export_model(
     trained: bool = True,
     vocab: str | os.PathLike[str] | None = None,
 ) -> ExportReport:
-    """Export a reference model; see `export_checkpoint`. ``trained=False`` marks random weights as such."""
+    """Export a reference model, which is left in evaluation; see `export_checkpoint`. ``trained=False`` marks
+    random weights as such."""
     say = progress or (lambda line: None)
+    model.eval()  # batch norms: the bundle has the running statistics, and the comparison must not move them
     output = Path(os.path.abspath(output))
     _check_arguments(output, precision, force)
     with new_bundle(output, force) as writer:

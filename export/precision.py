@@ -7,6 +7,10 @@ computed in float32, and LayerNorm's statistics are (its ``stash_type``), whatev
 
 int8 quantises the weights of matrix products once, symmetrically by output column, and their left operands at
 run time (ONNX's DynamicQuantizeLinear and MatMulInteger).
+
+In bfloat16 and int8, convolutions compute in float32 and only their weights are narrow in the file: bfloat16
+needs an opset that not every runtime knows, and 8-bit convolutions (ConvInteger) are no faster than float32
+in ONNX Runtime. A runtime that is told to compute in bfloat16, as OpenVINO is, does so there too.
 """
 
 from __future__ import annotations
@@ -23,10 +27,12 @@ from vtr.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 HALVES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
-WIDE = {"fp16": ("Softmax",), "bf16": ("Softmax", "Conv")}  # Conv takes bfloat16 from opset 22 only
+# Conv and AveragePool take bfloat16 from opset 22 only.
+WIDE = {"fp16": ("Softmax",), "bf16": ("Softmax", "Conv", "AveragePool")}
 PRODUCTS = ("MatMul", "Conv", "Gemm")
 # 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8-bit weights overflow.
 LEVELS = 64
+STORED_LEVELS = 127  # of weights that are brought back to float32 before they are multiplied
 
 
 def convert(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
@@ -76,7 +82,8 @@ class _Halver:
         else:
             narrow = self.is_narrow(node)
             for i in floats:
-                node.input[i] = self.as_type(node.input[i], narrow)
+                stored = i == 1 and not narrow and node.op_type == "Conv" and node.input[i] in self.weights
+                node.input[i] = self.stored(node.input[i]) if stored else self.as_type(node.input[i], narrow)
             if narrow:
                 self.narrow.update(node.output)
         self.nodes.append(node)
@@ -102,6 +109,16 @@ class _Halver:
             self.made[name, narrow] = made
         return self.made[name, narrow]
 
+    def stored(self, name: str) -> str:
+        """A weight in float32 that is in the file in the narrow type."""
+        if (name, False) not in self.made:
+            narrow, made = self.as_type(name, narrow=True), f"{name}.float32"
+            self.nodes.append(
+                helper.make_node("Cast", [narrow], [made], f"cast.{made}", to=TensorProto.FLOAT)
+            )
+            self.made[name, False] = made
+        return self.made[name, False]
+
     def restore_outputs(self) -> None:
         """Outputs keep their names and float32: what made them gets another name, and a cast follows."""
         renamed = {output.name: f"{output.name}.{self.dtype.name}" for output in self.graph.output}
@@ -122,7 +139,14 @@ def _quantize(proto: onnx.ModelProto) -> onnx.ModelProto:
     weights = {w.name: w for w in graph.initializer if w.data_type == TensorProto.FLOAT and len(w.dims) == 2}
     nodes: list[NodeProto] = []
     quantized: set[str] = set()  # left operands that are quantised already
+    kernels = {w.name: w for w in graph.initializer if w.data_type == TensorProto.FLOAT and len(w.dims) > 2}
+    restored: set[str] = set()  # kernels for which there are nodes already
     for node in graph.node:
+        if node.op_type == "Conv" and node.input[1] in kernels:
+            name = node.input[1]
+            nodes += [] if name in restored else _restored_kernel(graph, kernels[name])
+            restored.add(name)
+            node.input[1] = f"{name}.float32"
         if node.op_type != "MatMul" or node.input[1] not in weights:
             nodes.append(node)
             continue
@@ -155,6 +179,24 @@ def _add_weight(graph: onnx.GraphProto, weight: TensorProto) -> None:
     for suffix, array in parts.items():
         if (name := f"{weight.name}.{suffix}") not in names:
             graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def _restored_kernel(graph: onnx.GraphProto, weight: TensorProto) -> list[NodeProto]:
+    """Put a kernel ``[out, in, ...]`` in the file as integers, with one scale for each output channel; gives
+    nodes that make ``{name}.float32`` of them, which runtimes compute once, when they load the graph.
+
+    They divide by the scale's inverse: a product with it OpenVINO keeps, and computes in every call.
+    """
+    values = numpy_helper.to_array(weight)
+    largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+    inverse = (1 / np.maximum(largest / STORED_LEVELS, np.finfo(np.float32).tiny)).astype(np.float32)
+    whole, scale, floats = (f"{weight.name}.{kind}" for kind in ("int8", "inverse", "unscaled"))
+    graph.initializer.append(numpy_helper.from_array(np.rint(values * inverse).astype(np.int8), whole))
+    graph.initializer.append(numpy_helper.from_array(inverse, scale))
+    return [
+        helper.make_node("Cast", [whole], [floats], f"{weight.name}.cast", to=TensorProto.FLOAT),
+        helper.make_node("Div", [floats, scale], [f"{weight.name}.float32"], f"{weight.name}.unscale"),
+    ]
 
 
 # ---- graphs ------------------------------------------------------------------------------------------

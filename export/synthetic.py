@@ -18,6 +18,7 @@ from torch import Tensor
 from vtr.errors import UsageError
 
 from .options import FAMILIES, SE_TYPES, SIM_HEADERS
+from .synthetic_resnet import add_resnet
 
 PAIRS = ("unity", "squeeze_expand", "expand_squeeze")
 _DEFAULT_HEADER = {"teachclip": "seqTransf", "xclip": "seqTransf", "tcmgc": "seqTransf"}
@@ -67,20 +68,22 @@ def random_clip(
     layers: int = 2,
     image: int = 64,
     patch: int = 32,
+    blocks: tuple[int, ...] | None = None,
     vocab: int = 49408,
     context: int = 77,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """A plain CLIP in OpenAI's layout, with the three scalars that its archives hold."""
+    """A plain CLIP in OpenAI's layout, with the three scalars that its archives hold.
+
+    ``blocks``, the bottlenecks of each of four stages, makes the image tower the convolutional one:
+    ``vision_width`` are then the channels after its stem, ``image`` is a multiple of 32, ``patch`` and
+    ``layers`` do not concern it.
+    """
     make = _Maker(seed)
-    grid = image // patch
-    make.normal("visual.class_embedding", vision_width, std=0.5)
-    make.normal("visual.positional_embedding", grid * grid + 1, vision_width, std=0.3)
-    make.normal("visual.proj", vision_width, dim, std=1 / math.sqrt(vision_width))
-    make.normal("visual.conv1.weight", vision_width, 3, patch, patch, std=1 / math.sqrt(3 * patch * patch))
-    make.norm("visual.ln_pre", vision_width)
-    make.norm("visual.ln_post", vision_width)
-    make.blocks("visual.transformer", vision_width, layers)
+    if blocks is None:
+        _add_transformer_tower(make, dim, vision_width, layers, image, patch)
+    else:
+        add_resnet(make, dim, vision_width, blocks, image)
     make.normal("token_embedding.weight", vocab, text_width, std=0.5)
     make.normal("positional_embedding", context, text_width, std=0.2)
     make.normal("text_projection", text_width, dim, std=1 / math.sqrt(text_width))
@@ -92,6 +95,17 @@ def random_clip(
         "logit_scale": torch.tensor(math.log(100.0)),
         **{name: torch.tensor(value) for name, value in scalars.items()},
     }
+
+
+def _add_transformer_tower(make: _Maker, dim: int, width: int, layers: int, image: int, patch: int) -> None:
+    grid = image // patch
+    make.normal("visual.class_embedding", width, std=0.5)
+    make.normal("visual.positional_embedding", grid * grid + 1, width, std=0.3)
+    make.normal("visual.proj", width, dim, std=1 / math.sqrt(width))
+    make.normal("visual.conv1.weight", width, 3, patch, patch, std=1 / math.sqrt(3 * patch * patch))
+    make.norm("visual.ln_pre", width)
+    make.norm("visual.ln_post", width)
+    make.blocks("visual.transformer", width, layers)
 
 
 def random_checkpoint(
@@ -108,6 +122,7 @@ def random_checkpoint(
     temporal_layers: int = 2,
     image: int = 64,
     patch: int = 32,
+    blocks: tuple[int, ...] | None = None,
     vocab: int = 49408,
     context: int = 77,
     linear_patch: str = "2d",
@@ -122,11 +137,19 @@ def random_checkpoint(
 
     ``family`` is one of ``FAMILIES``, or ``"clip"`` for plain CLIP in OpenAI's layout. ``variant`` is EA's
     block type, with its ``reduction_ratio`` (r < 1 expands), ``pair`` (of the two-block types) and
-    ``intra_mlp``. ``keep_rate`` and ``logit_weight`` are TC-MGC's.
+    ``intra_mlp``. ``keep_rate`` and ``logit_weight`` are TC-MGC's. ``blocks`` makes the image tower
+    convolutional, see `random_clip`.
     """
     text_width = dim if text_width is None else text_width
-    sizes = {"dim": dim, "vision_width": vision_width, "text_width": text_width, "layers": layers}
-    clip = random_clip(**sizes, image=image, patch=patch, vocab=vocab, context=context, seed=seed)
+    sizes: dict[str, Any] = {
+        "dim": dim,
+        "vision_width": vision_width,
+        "text_width": text_width,
+        "layers": layers,
+    }
+    clip = random_clip(
+        **sizes, image=image, patch=patch, blocks=blocks, vocab=vocab, context=context, seed=seed
+    )
     if family == "clip":
         return clip
     header = sim_header or _DEFAULT_HEADER.get(family, "meanP")
@@ -139,6 +162,8 @@ def random_checkpoint(
     make = _Maker(seed + 1)
     make.tensors = {f"clip.{key}": value for key, value in clip.items()}
     if linear_patch == "3d":
+        if blocks is not None:
+            raise UsageError("linear_patch 3d is of the transformer: pass it without blocks")
         std = 1 / math.sqrt(9 * patch * patch)
         make.normal("clip.visual.conv2.weight", vision_width, 3, 3, patch, patch, std=std)
     _add_header(make, header, dim, temporal_layers, context)
@@ -224,7 +249,11 @@ def _add_tcmgc(make: _Maker, dim: int, keep: int, logit_weight: bool) -> None:
 
 
 def to_huggingface(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A plain CLIP in OpenAI's layout -> the keys of Hugging Face's ``CLIPModel``."""
+    """A plain CLIP in OpenAI's layout -> the keys of Hugging Face's ``CLIPModel``, which knows ViTs only."""
+    if "visual.proj" not in clip:
+        raise UsageError(
+            "expected a CLIP with a ViT: Hugging Face's CLIPModel has no convolutional image tower"
+        )
     names = {
         "visual.class_embedding": "vision_model.embeddings.class_embedding",
         "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",

@@ -1,17 +1,22 @@
 """CLIP's two towers (Radford et al., 2021, "Learning Transferable Visual Models From Natural Language
 Supervision"), with submodules named as in the published checkpoints so that their keys load unchanged.
 
-The image tower also comes with CLIP4Clip's ``linear_patch 3d`` patch layer, a convolution over the frames of
-one video (Luo et al., 2021, "CLIP4Clip").
+The image tower here is the transformer; `resnet.py` has the convolutional one. The transformer also comes
+with CLIP4Clip's ``linear_patch 3d`` patch layer, a convolution over the frames of one video (Luo et al.,
+2021, "CLIP4Clip").
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .resnet import ResNetTower
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -154,7 +159,9 @@ class VisionTower(nn.Module):
 class Clip(nn.Module):
     """Both towers and the logit scale: everything under the key ``clip.``."""
 
-    def __init__(self, visual: VisionTower, spec: TransformerSpec, vocab: int, context: int, dim: int):
+    def __init__(
+        self, visual: VisionTower | ResNetTower, spec: TransformerSpec, vocab: int, context: int, dim: int
+    ):
         super().__init__()
         self.visual = visual
         self.token_embedding = nn.Embedding(vocab, spec.width)

@@ -35,6 +35,26 @@ def models(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
+def builtin_folder(models, tmp_path_factory):
+    """A folder as `vtr.builtin` reads it, of models with random weights; "mini" is X-CLIP."""
+    from vtr.builtin import HEADS
+    from vtr.training.mini.package import package
+
+    named = {"clip4clip": "clip4clip-meanP"}  # in MODELS; the others have their family's name
+    bundles = [models(named.get(family, family))[1] for family in HEADS.values()]
+    folder = tmp_path_factory.mktemp("builtin") / "models"
+    package(bundles, folder, "xclip", untrained=True, limit=1 << 30)  # CLIP's vocabulary is large
+    return folder
+
+
+@pytest.fixture
+def random_mini(builtin_folder, monkeypatch):
+    """The built-in models' names lead to models with random weights."""
+    monkeypatch.setenv("VTR_MODELS", str(builtin_folder))
+    return builtin_folder
+
+
+@pytest.fixture(scope="session")
 def clips(tmp_path_factory):
     """A folder of eight small videos of 1 to 15 seconds: shorter and longer than 12 frames."""
     folder = tmp_path_factory.mktemp("clips")

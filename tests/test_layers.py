@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["vtr.errors", "vtr._core"],
     ["vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.progress"],
-    ["vtr.tokenizer", "vtr.manifest", "vtr.bundle"],
+    ["vtr.tokenizer", "vtr.manifest", "vtr.builtin", "vtr.bundle"],
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
     ["vtr.features", "vtr.ranking", "vtr.native", "vtr.bank", "vtr.indexing", "vtr.engine"],
+    ["vtr.evaluation"],
     ["vtr.export"],
     ["vtr.training"],
-    ["vtr.evaluation", "vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
+    ["vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
 ]
 ISOLATED = {"vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"}
 FOLDERS = {"vtr": ROOT / "python" / "vtr", "vtr.export": ROOT / "export", "vtr.training": ROOT / "training"}

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def workplace(clips, tmp_path, monkeypatch):
+def workplace(clips, tmp_path, monkeypatch, random_mini):
     """A folder with the files that the README speaks of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

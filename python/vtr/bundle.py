@@ -3,6 +3,9 @@
 A bundle holds ``manifest.json`` (what the model is, and the SHA-256 of every file), the ONNX graphs of the
 towers and heads, the scorer's parameters (``head.safetensors``) and ``tokenizer.json``. A bundle that was
 truncated, altered, forged or made for another version of the format is refused with a `BundleError`.
+
+Bundles may share files: what is not in a bundle's own folder is looked for in a second one, whose files have
+the same names and are checked against the same hashes. So are built-in models (`vtr.builtin`) laid out.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.builtin import AGAIN as INSTALL
+from vtr.builtin import NAMES, builtin_name, locate
 from vtr.errors import BundleError
 from vtr.files import content_hash
 from vtr.manifest import AGAIN, MANIFEST, fingerprint, head_shapes, parse_manifest
@@ -27,9 +33,12 @@ from vtr.safetensors_io import SafetensorsError, read_safetensors
 from vtr.tokenizer import Tokenizer
 from vtr.types import Sampling
 
+MISSING = "missing"
 MAX_MANIFEST = 1 << 20
 MAX_HEAD = 1 << 30
 MAX_LOGIT_SCALE = 50.0  # CLIP clamps it at log 100; e^50 times a cosine is still a float32
+
+Folders = tuple[Path, ...]  # where listed files may lie: a bundle's own folder, and the shared one if any
 
 
 @dataclass(frozen=True)
@@ -39,34 +48,58 @@ class Bundle:
     path: Path
     manifest: Mapping[str, Any]
     head: Mapping[str, NDArray[np.float32]]  # logit_scale [1], raw, and the scorer's parameters
+    shared: Path | None = None  # folder of the files that are not in ``path``
+    builtin: str | None = None  # the name of a built-in model: "mini-xclip", never "mini"
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> Bundle:
-        """Open the bundle in a directory.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        verify: bool = True,
+        *,
+        shared: str | os.PathLike[str] | None = None,
+    ) -> Bundle:
+        """Open the bundle in a directory, or a built-in model.
 
         Args:
+            path: of the directory; or one of ``vtr.builtin.NAMES`` as a str ("mini", "mini-xclip", ...),
+                which means the built-in model even where a directory of that name lies: write
+                ``"./mini"`` or ``Path("mini")`` for the directory.
             verify: also compare every file's SHA-256 with the manifest; without it, only sizes.
+            shared: folder where listed files are looked for that are not in the directory itself.
 
         Raises:
             BundleError: the bundle is missing, damaged, forged or of another version.
         """
-        directory = Path(os.path.abspath(path))
-        manifest = _read_manifest(directory)
-        for problem in _file_problems(directory, manifest, verify):
-            raise BundleError(f"{directory / problem}; {AGAIN}")
-        _check_fingerprint(directory, manifest)
-        return cls(directory, manifest, _read_head(directory, manifest))
+        if name := builtin_name(path):
+            place = locate(name)
+            with _named(place.name):
+                return cls._open((place.bundle, place.towers), verify, place.name)
+        return cls._open(_folders(path, shared), verify)
+
+    @classmethod
+    def _open(cls, folders: Folders, verify: bool, name: str | None = None) -> Bundle:
+        manifest = _read_manifest(folders[0])
+        for problem in _file_problems(folders, manifest, verify).values():
+            raise BundleError(f"{problem}; {AGAIN}")
+        _check_fingerprint(folders, manifest)
+        shared = folders[1] if len(folders) > 1 else None
+        return cls(folders[0], manifest, _read_head(folders, manifest), shared, name)
+
+    def __str__(self) -> str:
+        """How a user calls it: the built-in model's name, or the path."""
+        return self.builtin or str(self.path)
 
     def file(self, name: str) -> Path:
         """Path of one of the files that the manifest lists."""
         if name not in self.manifest["files"]:
             listed = ", ".join(sorted(self.manifest["files"]))
             raise BundleError(f"{self.path} has no file {name!r}, only {listed}")
-        return self.path / name
+        return _folder_of(_folders(self.path, self.shared), name) / name
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return _read_tokenizer(self.path, self.manifest)
+        return _read_tokenizer(_folders(self.path, self.shared), self.manifest)
 
     @property
     def name(self) -> str:
@@ -101,27 +134,52 @@ class Bundle:
         return str(self.manifest["fingerprint"])
 
 
-def verify_bundle(path: str | os.PathLike[str]) -> list[str]:
-    """Check a bundle byte by byte; returns what is wrong with it, nothing if it is sound."""
-    directory = Path(os.path.abspath(path))
+def verify_bundle(path: str | os.PathLike[str], *, shared: str | os.PathLike[str] | None = None) -> list[str]:
+    """Check a bundle byte by byte; returns what is wrong with it, nothing if it is sound.
+
+    The arguments are those of `Bundle.open`.
+    """
     try:
-        manifest = _read_manifest(directory)
+        if name := builtin_name(path):
+            folders: Folders = locate(name)[1:]
+        else:
+            folders = _folders(path, shared)
+        manifest = _read_manifest(folders[0])
     except BundleError as error:
         return [str(error)]
-    damaged = _file_problems(directory, manifest, verify=True)
-    problems = [str(directory / problem) for problem in damaged]
-    checks: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
+    damaged = _file_problems(folders, manifest, verify=True)
+    problems = list(damaged.values())
+    checks: dict[str, Callable[[Folders, Mapping[str, Any]], Any]] = {
         MANIFEST: _check_fingerprint,
         "head.safetensors": _read_head,
         "tokenizer.json": _read_tokenizer,
     }
-    for name, check in checks.items():
-        if not any(problem.startswith(f"{name}:") for problem in damaged):
+    for file, check in checks.items():
+        if file not in damaged:
             try:
-                check(directory, manifest)
+                check(folders, manifest)
             except BundleError as error:
                 problems.append(str(error))
     return problems
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors about a built-in model say so, and what helps."""
+    try:
+        yield
+    except BundleError as error:
+        problem = str(error).replace(AGAIN, INSTALL)
+        raise BundleError(f"built-in model {name}: {problem}") from None
+
+
+def _folders(path: str | os.PathLike[str], shared: str | os.PathLike[str] | None) -> Folders:
+    return tuple(Path(os.path.abspath(folder)) for folder in (path, shared) if folder is not None)
+
+
+def _folder_of(folders: Folders, name: str) -> Path:
+    """The first folder that has a listed file; if none has it, the bundle's own."""
+    return next((folder for folder in folders if os.path.lexists(folder / name)), folders[0])
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
@@ -129,7 +187,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(
             f"{directory}: expected a bundle, which is a directory with {MANIFEST}, found none; "
-            "`vtr export` makes them"
+            f"`vtr export` makes them, and {', '.join(NAMES)} are built in"
         )
     try:
         with open(path, "rb") as file:
@@ -141,34 +199,39 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: {error}") from None
 
 
-def _check_fingerprint(directory: Path, manifest: Mapping[str, Any]) -> None:
+def _check_fingerprint(folders: Folders, manifest: Mapping[str, Any]) -> None:
     if (actual := fingerprint(manifest)) != manifest["fingerprint"]:
         raise BundleError(
-            f"{directory / MANIFEST}: expected fingerprint {actual}, got {manifest['fingerprint']}: "
+            f"{folders[0] / MANIFEST}: expected fingerprint {actual}, got {manifest['fingerprint']}: "
             f"the manifest was altered; {AGAIN}"
         )
 
 
-def _file_problems(directory: Path, manifest: Mapping[str, Any], verify: bool) -> list[str]:
-    """What is wrong with the files that the manifest lists: one line a file, beginning with its name."""
+def _file_problems(folders: Folders, manifest: Mapping[str, Any], verify: bool) -> dict[str, str]:
+    """What is wrong with the files that the manifest lists: a line each, with its path, by its name."""
 
     def problem(item: tuple[str, Mapping[str, Any]]) -> str | None:
+        folder = _folder_of(folders, item[0])
         try:
-            reason = _file_problem(directory, *item, verify)
+            reason = _file_problem(folder, *item, verify)
         except OSError as error:
             reason = f"cannot be read: {error.strerror or error}"
-        return reason and f"{item[0]}: {reason}"
+        if reason == MISSING and len(folders) > 1:
+            reason = f"missing, also from {folders[1]}"
+        return reason and f"{folder / item[0]}: {reason}"
 
+    files = dict(sorted(manifest["files"].items()))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashing releases the GIL
-        return [found for found in pool.map(problem, sorted(manifest["files"].items())) if found]
+        found = zip(files, pool.map(problem, files.items()), strict=True)
+        return {name: reason for name, reason in found if reason}
 
 
-def _file_problem(directory: Path, name: str, entry: Mapping[str, Any], verify: bool) -> str | None:
-    path = directory
+def _file_problem(folder: Path, name: str, entry: Mapping[str, Any], verify: bool) -> str | None:
+    path = folder
     for part in name.split("/"):
         path = path / part
         if not os.path.lexists(path):
-            return "missing"
+            return MISSING
         if path.is_symlink():
             return "a symbolic link, which may lead out of the bundle: put the file itself there"
     status = path.stat()
@@ -194,18 +257,18 @@ def _mentions_external_data(path: Path) -> bool:
             return data.find(b"location") >= 0
 
 
-def _read_tokenizer(directory: Path, manifest: Mapping[str, Any]) -> Tokenizer:
+def _read_tokenizer(folders: Folders, manifest: Mapping[str, Any]) -> Tokenizer:
     """The bundle's tokenizer, whose ids the text tower is known to have embeddings for."""
-    path = directory / "tokenizer.json"
+    path = _folder_of(folders, "tokenizer.json") / "tokenizer.json"
     tokenizer = Tokenizer.load(path)
     if len(tokenizer) > (vocab := manifest["sizes"]["vocab"]):
         raise BundleError(f"{path}: expected at most {vocab} tokens, got {len(tokenizer)}; {AGAIN}")
     return tokenizer
 
 
-def _read_head(directory: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
+def _read_head(folders: Folders, manifest: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
     """The scorer's parameters, float32, of exactly the names and shapes that the sizes ask for."""
-    path = directory / "head.safetensors"
+    path = _folder_of(folders, "head.safetensors") / "head.safetensors"
     if (size := manifest["files"]["head.safetensors"]["bytes"]) > MAX_HEAD:
         raise BundleError(f"{path}: expected at most {MAX_HEAD} bytes, got {size}; {AGAIN}")
     try:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vtr.bank import Bank
+from vtr.builtin import NAMES, builtin_name
 from vtr.bundle import Bundle
 from vtr.columns import ColumnSpec
 from vtr.encoders import open_encoders
@@ -31,7 +32,10 @@ class Engine:
     """Search videos by text with one exported model.
 
     Args:
-        model: path of a bundle. ``None`` takes the bundle that ``index`` was made with.
+        model: path of a bundle, or the name of a built-in model: "mini" (the best of them),
+            "mini-clip4clip", "mini-ea", "mini-teachclip", "mini-xclip" or "mini-tcmgc". A str that is such
+            a name means the built-in model even where a directory has that name; ``"./mini"`` and
+            ``Path("mini")`` are paths. ``None`` takes the model that ``index`` was made with.
         index: directory of an index; it is made by the first call of :meth:`index`.
         device: "auto", "cpu" or "cuda".
         precision: arithmetic of the towers: "auto", "fp32", "fp16" or "bf16". "auto" takes bf16 where
@@ -92,7 +96,7 @@ class Engine:
 
     def __repr__(self) -> str:
         return (
-            f"Engine({str(self.model.path)!r}, index={str(self._index_path)!r}, {self.encoders.description}, "
+            f"Engine({str(self.model)!r}, index={str(self._index_path)!r}, {self.encoders.description}, "
             f"scoring: {self._scoring})"
         )
 
@@ -186,11 +190,9 @@ class Engine:
         return store
 
     def _create_store(self, path: Path) -> IndexStore:
-        model = {
-            "name": self.model.manifest["name"],
-            "family": self.model.family,
-            "path": str(self.model.path),
-        }
+        # A built-in model is found by its name wherever vtr is installed; "mini" may be another head one day.
+        where = {"builtin": self.model.builtin} if self.model.builtin else {"path": str(self.model.path)}
+        model = {"name": self.model.manifest["name"], "family": self.model.family, **where}
         times = ColumnSpec((self.model.sizes["frames"],), "float32")
         return IndexStore.create(
             path, self.model.fingerprint, model, {**self.scorer.columns, "timestamps": times}
@@ -308,18 +310,26 @@ class Engine:
 
 
 def model_of_index(index: Path | None) -> str:
-    """The bundle that an index was made with."""
+    """The model that an index was made with: a bundle's path, or a built-in model's name."""
     if index is None:
-        raise UsageError("expected a model (bundle path), an index, or both; got neither")
+        raise UsageError("expected a model (bundle path or built-in name), an index, or both; got neither")
     if not IndexStore.exists(index):
         raise UsageError(f"{index} holds no index: make one with `vtr index`, and say which --model")
-    recorded = IndexStore.open(index).model.get("path")
-    if not recorded or not Path(recorded).exists():
+    recorded = IndexStore.open(index).model
+    if name := recorded.get("builtin"):
+        if builtin_name(name) is None:
+            raise IndexStoreError(
+                f"{index} was made with the built-in model {name!r:.80}, which this version of vtr does not "
+                f"have, only {', '.join(NAMES)}: index again with one of these into another directory"
+            )
+        return str(name)
+    path = recorded.get("path")
+    if not path or not Path(path).exists():
         raise IndexStoreError(
-            f"{index} was made with the bundle {recorded}, which is not there any more; "
+            f"{index} was made with the bundle {path}, which is not there any more; "
             "pass the bundle's path as model (--model)"
         )
-    return str(recorded)
+    return str(path)
 
 
 def choose_scoring(scoring: str, model: Bundle, threads: int | None) -> tuple[NativeModel | None, str]:

@@ -189,12 +189,6 @@ def test_completion_completes(tmp_path):
     assert output.split() == ["plain,search", "plain,serve"]
 
 
-def test_demo_runs_whole(tmp_path):
-    output = vtr("demo", "--folder", tmp_path / "demo")
-    assert "12 clips" in output and "random weights" in output
-    assert output.count(".mp4") >= 15 and "ms" in output
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (61.25, "1:01.2"), (3723.4, "1:02:03.4")]
 )

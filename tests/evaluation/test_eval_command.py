@@ -324,7 +324,7 @@ def test_a_folder_is_indexed_for_the_occasion(tmp_path, monkeypatch):
     assert json.loads(result.stdout)["videos"] == 3
     assert [path.name for path in engine.paths] == ["blue-car.mp4", "green-boat.mp4", "red-car.mp4"]
     assert "failed: x.mp4: no video stream" in result.stderr
-    assert opened[0]["model"] == Path("bundle") and not opened[0]["index_dir"].parent.exists()
+    assert opened[0]["model"] == "bundle" and not opened[0]["index_dir"].parent.exists()
     empty = tmp_path / "empty"
     empty.mkdir()
     output = run(captions, "--videos", empty, "--model", "bundle", code=2).output

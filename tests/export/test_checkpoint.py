@@ -153,7 +153,9 @@ def test_open_clip_directory(tmp_path, clip, quick):
     [
         ({"vision": {"timm_model_name": "vit_base"}}, "timm_model_name = 'vit_base'"),
         ({"vision": {"attentional_pool": True}}, "attentional_pool = True"),
-        ({"vision": {"layers": [3, 4, 6, 3]}}, "ResNet"),
+        ({"vision": {"layers": [3, 4, 6, 3]}}, "has 1 layers, its configuration says (3, 4, 6, 3)"),
+        ({"vision": {"layers": [3, 4, 6]}}, "expected 4 stages of layers, got [3, 4, 6]"),
+        ({"vision": {"layers": [3, 4, 6, "3"]}}, "positive integer for layers, got '3'"),
         ({"vision": {"norm_kwargs": {"eps": 1e-6}}}, "norm_kwargs"),
         ({"text": {"pool_type": "last"}}, "pool_type = 'last'"),
         ({"text": {"hf_tokenizer_name": "bert"}}, "hf_tokenizer_name = 'bert'"),

@@ -259,8 +259,8 @@ def test_a_gap_in_the_layers_is_named():
 def test_other_models_are_not_taken_for_a_family():
     refused({"bert.encoder.weight": torch.zeros(2)}, "no CLIP towers found", "bert.encoder.weight")
     refused({}, "no CLIP towers found")
-    resnet = {"visual.layer1.0.conv1.weight": torch.zeros(1), **without(random_clip(**CLIP), "visual.")}
-    refused(resnet, "ResNet")
+    timm = {"visual.trunk.blocks.0.norm1.weight": torch.zeros(1), **without(random_clip(**CLIP), "visual.")}
+    refused(timm, "timm", "ViT or ResNet")
     extra = {**make(), "agg_frame_weight": torch.zeros(3)}  # a family that has its own head
     refused(extra, "no clip4clip meanP model has", "agg_frame_weight", "--ignore")
     assert build_model(extra, ExportOptions(ignore=("agg_",))).family == "clip4clip"

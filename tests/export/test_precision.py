@@ -159,6 +159,39 @@ def test_int8(batch):
     )
 
 
+@pytest.mark.parametrize("precision, levels", [("bf16", 256), ("int8", 127), ("fp16", 2048)])
+@pytest.mark.parametrize("shape", [(6, 3, 2, 2), (6, 3, 3, 2, 2)], ids=["2d", "3d"])
+def test_kernels_are_narrow_in_the_file(precision, levels, shape):
+    """And rounded once: by output channel in int8, where a channel of zeros survives. Two nodes share one."""
+    kernel = RNG.normal(size=shape).astype(np.float32) * np.arange(6).reshape(6, *[1] * (len(shape) - 1))
+    kernel, bias = kernel.astype(np.float32), RNG.normal(size=6).astype(np.float32)
+    names, free = ("out", "also"), ["n", 3, *[None] * (len(shape) - 2)]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "kernel", "bias"], [name], name) for name in names],
+        "conv",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, free)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 6, *free[2:]]) for name in names],
+        [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(bias, "bias")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    x = np.zeros(
+        (3, *shape[1:]), np.float32
+    )  # one place of one channel at a time: the kernel itself comes out
+    spots = [(0,) * (len(shape) - 1), (1,) * (len(shape) - 1), tuple(n - 1 for n in shape[1:])]
+    for row, spot in zip(x, spots, strict=True):
+        row[spot] = 1
+    converted = convert(proto, precision)
+    out, also = (values.reshape(3, 6) for values in run(converted, x=x))
+    np.testing.assert_array_equal(out, also)
+    want = np.stack([kernel[(slice(None), *spot)] for spot in spots]) + bias
+    largest = np.abs(kernel).reshape(6, -1).max(1)  # half a step of the kernel, and a rounding of the sum
+    assert (np.abs(out - want) <= largest * 0.51 / levels + (np.abs(want) + largest + 1) / 2048).all()
+    assert np.abs(out - want).max() > 1e-6, "nothing was rounded"
+    stored = {weight.name: weight for weight in converted.graph.initializer}
+    narrow = {"int8": TensorProto.INT8, **NARROW}[precision]
+    assert [w.data_type for w in stored.values() if tuple(w.dims) == shape] == [narrow]
+
+
 def test_no_pair_of_products_leaves_16_bits():
     """What processors without VNNI add in 16 bits, saturating."""
     assert np.iinfo(np.int16).max >= 2 * 255 * LEVELS

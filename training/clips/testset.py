@@ -84,7 +84,7 @@ def build(split: str, count: int, seed: int, world: World, captions_each: int = 
     chosen = ClipSet(world)
     for index in range(PATIENCE * count):
         random = Random(f"variants/{split}/{seed}/{index}")
-        for scene in _family(plan(split, seed, index, world), random, split, world):
+        for scene in family(plan(split, seed, index, world), random, split, world):
             if len(chosen.scenes) < count:
                 chosen.add(scene)
         if len(chosen.scenes) == count:
@@ -108,7 +108,7 @@ def _entries(chosen: ClipSet, split: str, seed: int, world: World, number: int) 
         yield Entry(f"video{place}", scene, said, tuple(texts))
 
 
-def _family(scene: Scene, random: Random, split: str, world: World) -> Iterator[Scene]:
+def family(scene: Scene, random: Random, split: str, world: World) -> Iterator[Scene]:
     """A scene and variants of it that the split admits."""
     yield scene
     changes = [*CHANGES, *CHANGES]

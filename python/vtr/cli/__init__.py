@@ -14,13 +14,14 @@ from vtr.errors import UsageError, VtrError
 from vtr.files import printable
 
 COMMANDS = {  # in the order in which a newcomer needs them
-    "demo": "Render clips, index them and search them.",
+    "demo": "Index the clips that come with vtr and search them.",
+    "train": "Train a model on your videos and captions.",
     "export": "Turn a trained checkpoint into a bundle.",
     "index": "Index video files and folders.",
     "search": "Search an index by text or by a video.",
     "remove": "Remove videos from an index, or compact it.",
-    "info": "Describe a bundle or an index.",
-    "verify": "Check a bundle or an index byte by byte.",
+    "info": "Describe a bundle, a built-in model or an index.",
+    "verify": "Check a bundle, a built-in model or an index byte by byte.",
     "eval": "Measure retrieval quality with captions.",
     "serve": "Serve an index over HTTP.",
     "freeze": "Write an index to one file for programs in C.",
@@ -75,5 +76,5 @@ def main() -> None:
     """Search video by text with CLIP4Clip-family models.
 
     Try `vtr demo` first. Then: vtr export CHECKPOINT -o BUNDLE; vtr index FOLDER --model BUNDLE
-    --index DIR; vtr search "a man is cooking" --index DIR.
+    --index DIR; vtr search "a man is cooking" --index DIR. Built-in models (--model mini) need no export.
     """

@@ -143,7 +143,7 @@ def check_source(
     scores: Path | None,
     texts: Path | None,
     columns: Path | None,
-    model: Path | None,
+    model: str | None,
 ) -> None:
     """Refuse combinations that contradict each other or lack something, before anything is read."""
     if scores and (index_dir or videos or model):
@@ -159,7 +159,7 @@ def check_source(
     if not (index_dir or videos):
         raise UsageError("expected --index DIR, --videos FOLDER or --scores FILE to measure")
     if videos and not index_dir and not model:
-        raise UsageError("--videos without --index needs --model BUNDLE")
+        raise UsageError("--videos without --index needs --model BUNDLE, or a built-in model: --model mini")
     if index_dir and not videos and not index_dir.exists():
         raise UsageError(
             f"{index_dir} does not exist: make it with `vtr index`, or name a folder with --videos"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import index_option, json_option
+from vtr.cli.options import MODEL, index_option, json_option
 from vtr.cli.output import print_json, size_text
 from vtr.files import printable
 
@@ -25,8 +25,8 @@ from vtr.files import printable
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
-    help="Bundle directory  [default: the one that the index was made with]",
+    type=MODEL,
+    help="Bundle directory, or built-in model such as mini  [default: the one that the index was made with]",
 )
 @click.option(
     "--storage",
@@ -36,7 +36,7 @@ from vtr.files import printable
     help="Numbers that features are kept in.",
 )
 @json_option
-def command(index_dir: Path, output: Path, model: Path | None, storage: str, as_json: bool) -> None:
+def command(index_dir: Path, output: Path, model: str | None, storage: str, as_json: bool) -> None:
     """Write an index and its model's scorer to one file that programs in C can search.
 
     They map it with vtr_bank_load (vtr/vtr.h). It holds the videos as they are now; later changes of the
@@ -54,7 +54,7 @@ def command(index_dir: Path, output: Path, model: Path | None, storage: str, as_
     )
 
 
-def freeze(index_dir: Path, output: Path, model: Path | None, storage: str) -> dict[str, Any]:
+def freeze(index_dir: Path, output: Path, model: str | None, storage: str) -> dict[str, Any]:
     """Do it; what there is to say about the file."""
     from vtr.bundle import Bundle
     from vtr.engine import model_of_index

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import json_option
+from vtr.builtin import builtin_name
+from vtr.cli.options import MODEL, json_option
 from vtr.cli.output import clock, print_json, size_text
 from vtr.errors import UsageError
 from vtr.files import printable
@@ -22,9 +23,10 @@ FAMILIES = {
 SLICES = {"uniform": "spread evenly", "head": "the first ones", "tail": "the last ones"}
 
 
-def kind_of(path: Path) -> str:
-    """ "bundle" or "index", by what the directory holds."""
-    if (path / "manifest.json").exists():
+def kind_of(name: str) -> str:
+    """ "bundle" or "index": a built-in model's name, or a directory, by what it holds."""
+    path = Path(name)
+    if builtin_name(name) or (path / "manifest.json").exists():
         return "bundle"
     if (path / "catalog.sqlite").exists():
         return "index"
@@ -36,10 +38,10 @@ def kind_of(path: Path) -> str:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=MODEL)
 @json_option
-def command(path: Path, as_json: bool) -> None:
-    """Describe the bundle or index at PATH."""
+def command(path: str, as_json: bool) -> None:
+    """Describe the bundle or index at PATH, or a built-in model such as mini."""
     facts = bundle_facts(path) if kind_of(path) == "bundle" else index_facts(path)
     if as_json:
         print_json(facts["json"])
@@ -50,7 +52,7 @@ def command(path: Path, as_json: bool) -> None:
         click.echo(f"  {printable(label):<{width}}  {printable(value)}")
 
 
-def bundle_facts(path: Path) -> dict[str, Any]:
+def bundle_facts(path: str) -> dict[str, Any]:
     """Title, lines and JSON for a bundle."""
     from vtr.bundle import Bundle
 
@@ -70,6 +72,8 @@ def bundle_facts(path: Path) -> dict[str, Any]:
         ("made by", manifest["created_by"]),
     ]  # fmt: skip
     lines += [(name, size_text(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
+    if bundle.builtin:
+        lines += [("built in", f"{bundle.builtin}, in {bundle.path.parent}")]
     lines += [("parity", _parity_text(manifest.get("parity") or {}))]
     return {"title": f"bundle {manifest['name']}", "lines": lines, "json": manifest}
 
@@ -80,7 +84,7 @@ def _parity_text(parity: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value:.2g}" for name, value in numbers.items()) or "not recorded"
 
 
-def index_facts(path: Path) -> dict[str, Any]:
+def index_facts(path: str) -> dict[str, Any]:
     """Title, lines and JSON for an index."""
     from vtr.index import IndexStore
 
@@ -88,7 +92,8 @@ def index_facts(path: Path) -> dict[str, Any]:
     stats = store.stats()
     model = store.model
     failures = store.failures()
-    made_with = f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) at {model.get('path')}"
+    place = "built in" if model.get("builtin") else f"at {model.get('path')}"
+    made_with = f"{model.get('name')} ({FAMILIES.get(model.get('family', ''), '?')}) {place}"
     advice = " (vtr remove --compact frees them)" if stats["dead_rows"] else ""
     lines = [
         ("videos", f"{stats['videos']}, {clock(stats['seconds'])} in all"),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MODEL = click.Path()  # a str: "mini" is a built-in model, "./mini" a directory, and a Path could not tell
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 index_option = click.option(
     "--index",
@@ -29,8 +31,9 @@ def engine_options(command: F) -> F:
         [
             click.option(
                 "--model",
-                type=click.Path(path_type=Path),
-                help="Bundle directory  [default: the one that the index was made with]",
+                type=MODEL,
+                help="Bundle directory, or built-in model such as mini  [default: the one that the index was "
+                "made with]",
             ),
             click.option(
                 "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"])
@@ -59,7 +62,7 @@ def engine_options(command: F) -> F:
 
 
 def open_engine(
-    model: Path | None,
+    model: str | None,
     index_dir: Path | None,
     device: str,
     backend: str,

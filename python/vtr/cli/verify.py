@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from vtr.cli.info import kind_of
-from vtr.cli.options import json_option
+from vtr.cli.options import MODEL, json_option
 from vtr.cli.output import print_json
 from vtr.files import printable
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=MODEL)
 @json_option
-def command(path: Path, as_json: bool) -> None:
-    """Check the bundle or index at PATH; prints what is wrong and exits with 1 if anything is."""
+def command(path: str, as_json: bool) -> None:
+    """Check the bundle or index at PATH, or a built-in model such as mini.
+
+    Prints what is wrong and exits with 1 if anything is.
+    """
     kind = kind_of(path)
     notes: list[str] = []
     if kind == "bundle":
@@ -28,11 +30,9 @@ def command(path: Path, as_json: bool) -> None:
         from vtr.index import verify_index
 
         problems = verify_index(path, notes=notes)
-    name = printable(str(path))
+    name = printable(path)
     if as_json:
-        print_json(
-            {"path": str(path), "kind": kind, "sound": not problems, "problems": problems, "notes": notes}
-        )
+        print_json({"path": path, "kind": kind, "sound": not problems, "problems": problems, "notes": notes})
     else:
         for line in [*(f"note: {note}" for note in notes), *problems]:
             click.echo(f"{kind} {name}: {printable(line)}", err=True)

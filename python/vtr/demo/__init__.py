@@ -1,1 +1,1 @@
-"""`vtr demo`: clips rendered and encoded on the spot, indexed and searched."""
+"""`vtr demo`: the clips that come with vtr, searched with the built-in model."""

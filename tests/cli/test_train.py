@@ -1,0 +1,154 @@
+"""`vtr train` as a user types it: tiny models, tiny videos, a bundle at the end."""
+
+import csv
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from click.testing import CliRunner  # noqa: E402
+from support import write_video  # noqa: E402
+
+from vtr.cli import main  # noqa: E402
+from vtr.export.checkpoint import load_checkpoint  # noqa: E402
+from vtr.export.models import build_model  # noqa: E402
+from vtr.export.options import ExportOptions  # noqa: E402
+from vtr.export.synthetic import random_checkpoint, random_clip  # noqa: E402
+
+SIZES = {"dim": 64, "vision_width": 64, "layers": 1, "image": 32, "patch": 16, "context": 16}
+SAYS = ["a red ball", "two green dogs", "a slow train at night", "somebody cooks", "rain", "a cat jumps"]
+HEAD = ("--frames", 4, "--words", 8)
+
+
+def vtr(*arguments, status=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six videos with captions, a broken one, a caption without a video; checkpoints to start from."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "videos").mkdir()
+    for number in range(6):
+        write_video(folder / "videos" / f"v{number}.mp4", seconds=1 + number % 3, size=(48, 32), seed=number)
+    (folder / "videos" / "broken.mp4").write_bytes(b"no video")
+    rows = [(f"v{number}", text) for number, text in enumerate(SAYS)]
+    rows += [("v0", "a ball, red"), ("broken", "nothing"), ("lost", "nothing")]
+    for name, kept in {"train.csv": rows, "validation.csv": rows[:3]}.items():
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows([("video", "caption"), *kept])
+    torch.save(random_clip(**{**SIZES, "text_width": 64}), folder / "clip.pt")
+    state = random_checkpoint("xclip", frames=4, words=8, temporal_layers=1, **SIZES, seed=1)
+    torch.save(state, folder / "xclip.bin")
+    return folder
+
+
+def train(data, out, *more, status=0):
+    base = ["train", data / "train.csv", "--videos", data / "videos", "-o", out, "--batch", 3, "--epochs", 2]
+    return vtr(*base, "--precision", "fp32", "--device", "cpu", *more, status=status)
+
+
+def log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+CASES = {
+    "clip4clip": ("--family", "clip4clip", "--header", "seqTransf"),
+    "clip4clip-tight": ("--family", "clip4clip", "--header", "tightTransf"),
+    "ea": ("--family", "ea", "--se-type", "excitation", "--header", "seqLSTM"),
+    "teachclip": ("--family", "teachclip", "--teacher", "xclip.bin"),
+    "xclip": ("--family", "xclip"),
+    "tcmgc": ("--family", "tcmgc", "--keep-rate", 0.5),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_from_a_clip_to_a_bundle_that_searches(name, data, tmp_path):
+    arguments = [data / a if a == "xclip.bin" else a for a in CASES[name]]
+    whole = name == "tcmgc"  # that every family can be exported is tested where export is
+    bundle = ("--validation", data / "validation.csv") if whole else ("--no-bundle",)
+    said = train(data, tmp_path / "run", "--from", data / "clip.pt", *HEAD, *arguments, *bundle)
+    assert "1 annotated videos have no file: lost" in said and "failed:" in said and "broken.mp4" in said
+    lines = log(tmp_path / "run")
+    assert lines[-1]["step"] == 4  # two epochs of two batches
+    lines = [line for line in lines if "loss" in line]  # the last one is of the validation where there is one
+    assert lines[-1]["step"] == 4 and lines[-1]["loss"] > 0
+    assert ("model.correlation" in lines[-1]) == ("model.frames" in lines[-1]) == (name == "teachclip")
+    model = ExportOptions(frames=4, words=8, se_type="excitation" if name == "ea" else None)
+    trained = build_model(load_checkpoint(tmp_path / "run" / "model.safetensors"), model)
+    assert trained.family == arguments[1]
+    given = load_checkpoint(data / "clip.pt")
+    assert not torch.equal(trained.clip.visual.proj, given["clip.visual.proj"])
+    if whole:
+        index = ["--index", tmp_path / "index"]
+        vtr("index", data / "videos" / "v1.mp4", "--model", tmp_path / "run" / "bundle", *index)
+        assert "v1.mp4" in vtr("search", "two green dogs", *index)
+
+
+def test_resuming_goes_on_where_the_run_stopped(data, tmp_path, monkeypatch):
+    more = ("--from", data / "xclip.bin", "--no-bundle")  # a trained model, whose tensors say its sizes
+    train(data, tmp_path / "whole", *more)
+
+    from vtr.training.annotated import AnnotatedClips
+
+    whole = AnnotatedClips.__getitem__
+
+    def interrupted(self, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return whole(self, step)
+
+    assert "holds a run already" in train(data, tmp_path / "whole", *more, status=2)
+    assert "no run to resume" in train(data, tmp_path / "none", *more, "--resume", status=2)
+    monkeypatch.setattr(AnnotatedClips, "__getitem__", interrupted)
+    train(data, tmp_path / "half", *more, status=130)
+    monkeypatch.setattr(AnnotatedClips, "__getitem__", whole)
+    told = train(data, tmp_path / "half", *more, "--resume", "--lr", 1, status=2)
+    assert "lr was 0.0001 and is 1.0" in told
+    train(data, tmp_path / "half", *more, "--resume")
+    states = [load_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "half")]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_validation_picks_the_best_model(data, tmp_path):
+    out = tmp_path / "run"
+    train(data, out, "--from", data / "xclip.bin", "--validation", data / "validation.csv", "--no-bundle")
+    found = [line for line in log(out) if "validation.score" in line]
+    assert found[-1]["step"] == 4 and {"validation.R@1", "validation.MdR"} <= found[-1].keys()
+    assert (out / "best.safetensors").exists() and not (out / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "out"], "expected ANNOTATIONS and --videos FOLDER to train on (or --clips)"),
+        (["--clips", "train.csv", "-o", "out"], "expected either --clips or ANNOTATIONS"),
+        (["train.csv", "--videos", "videos", "-o", "out", "--steps", "5"], "--steps is for --clips"),
+        (["train.csv", "--videos", "videos", "-o", "out"], "expected either a checkpoint to start from"),
+        (["train.csv", "--videos", "videos", "-o", "out", "--from", "clip.pt"], "expected a family"),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--family", "ea", "--size", "huge"],
+            "expected a size as one of",
+        ),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--from", "xclip.bin", "--batch", "99"],
+            "expected a batch of 1 to 6",
+        ),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--from", "xclip.bin", "--lr", "0"],
+            "lr: expected a positive number",
+        ),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--from", "xclip.bin", "--teacher", "xclip.bin"],
+            "a teacher teaches models of the family teachclip",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_before_hours_of_work(arguments, message, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(data)
+    arguments = [str(tmp_path / "out") if a == "out" else a for a in arguments]
+    told = vtr("train", *arguments, "--device", "cpu", status=2)
+    assert message in " ".join(told.split())

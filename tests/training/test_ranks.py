@@ -1,0 +1,157 @@
+"""Several processes that train together do what one process does with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import training_cases  # noqa: E402
+from training_cases import Batches, make_model  # noqa: E402
+
+from vtr.errors import UsageError  # noqa: E402
+from vtr.training.batches import Batch  # noqa: E402
+from vtr.training.loop import TrainingError, train  # noqa: E402
+from vtr.training.options import TrainOptions  # noqa: E402
+from vtr.training.ranks import Ranks, run_ranks  # noqa: E402
+
+STEPS = 3
+
+
+class Joined:
+    """Steps of one process, of the batches that two processes take."""
+
+    def __init__(self, shares: Batches):
+        self.shares = shares
+
+    def __len__(self) -> int:
+        return len(self.shares) // 2
+
+    def __getitem__(self, step: int) -> Batch:
+        both = [self.shares[2 * step], self.shares[2 * step + 1]]
+        return Batch(*(torch.cat([getattr(b, name) for b in both]) for name in ("frames", "counts", "ids")))
+
+
+def models(names: tuple[str, ...]) -> dict:
+    made = {name: make_model(name) for name in names}
+    for model in made.values():
+        model.clip = made[names[0]].clip
+    return made
+
+
+@pytest.mark.parametrize("names", [("xclip",), ("meanP", "teachclip", "xclip")])
+def test_two_processes_learn_what_one_does(names: tuple[str, ...], tmp_path: Path) -> None:
+    teacher = "xclip" if len(names) > 1 else None
+    shares = Batches(2 * STEPS)
+    one, two = models(names), models(names)
+    train(one, Joined(shares), TrainOptions(precision="fp32", teacher=teacher), tmp_path / "one")
+    options = TrainOptions(precision="fp32", teacher=teacher, processes=2)
+    train(two, shares, options, tmp_path / "two")
+    before = models(names)
+    for name in names:
+        for (key, a), b, start in zip(
+            one[name].named_parameters(), two[name].parameters(), before[name].parameters(), strict=True
+        ):
+            # sums in another order: Adam's steps differ where a gradient is next to nothing
+            assert torch.allclose(a, b, atol=0.02 * float((a - start).detach().abs().max()) + 1e-7), (
+                name,
+                key,
+            )
+        moved = [
+            not torch.equal(a, b)
+            for a, b in zip(two[name].parameters(), before[name].parameters(), strict=True)
+        ]
+        assert any(moved)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_processes_go_on_bit_for_bit(number: int, tmp_path: Path) -> None:
+    class Interrupts(Batches):
+        def __getitem__(self, step: int) -> Batch:
+            if step == 2:  # the first process's second
+                os.kill(os.getpid(), number)
+            return super().__getitem__(step)
+
+    options = TrainOptions(precision="fp32", processes=2)
+    whole, resumed = models(("tcmgc",)), models(("tcmgc",))
+    train(whole, Batches(8), options, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(models(("tcmgc",)), Interrupts(8), options, tmp_path / "stopped")
+    train(resumed, Batches(8), options, tmp_path / "stopped")
+    for a, b in zip(whole["tcmgc"].parameters(), resumed["tcmgc"].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+BROKEN = """
+from pathlib import Path
+from training_cases import Batches, make_model
+from vtr.training.loop import train
+from vtr.training.options import TrainOptions
+
+class Broken(Batches):
+    def __getitem__(self, step):
+        if step == 3:  # the second process's second
+            raise ValueError("no such clip")
+        return super().__getitem__(step)
+
+train({"m": make_model("meanP")}, Broken(6), TrainOptions(precision="fp32", processes=2), Path(OUT))
+"""
+
+
+def test_a_failing_process_ends_the_run(tmp_path: Path) -> None:
+    # in a process of its own: where a peer dies, gloo may end the process that waits for it
+    script = BROKEN.replace("OUT", repr(str(tmp_path)))
+    folder = Path(training_cases.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert "no such clip" in done.stderr
+
+
+def test_not_finite_in_one_process(tmp_path: Path) -> None:
+    made = models(("meanP",))
+    with torch.no_grad():
+        made["meanP"].clip.visual.proj[0, 0] = float("nan")
+    with pytest.raises(TrainingError, match="step 1"):
+        train(made, Batches(4), TrainOptions(precision="fp32", processes=2), tmp_path)
+
+
+def test_exchange() -> None:
+    seen = []
+
+    def work(ranks: Ranks) -> None:
+        mine = torch.full((2, 3), float(ranks.rank))
+        together = ranks.gather(mine)
+        total = [torch.full((2,), 1.0 + ranks.rank), torch.ones(1, 2)]
+        ranks.add(total)
+        right = (
+            together.tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
+            and torch.equal(ranks.own(together), mine)
+            and total[0].tolist() == [3.0, 3.0]
+            and total[1].tolist() == [[2.0, 2.0]]
+            and ranks.any(ranks.rank == 1)
+            and not ranks.any(False)
+        )
+        seen.extend(found["right"] for found in ranks.gather_values({"right": float(right)}))
+
+    threads = torch.get_num_threads()
+    run_ranks(2, work)
+    assert seen == [1.0, 1.0]
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"processes": 0}, "processes"), ({"processes": 2, "workers": 1}, "workers"),
+     ({"processes": 2, "device": "cuda"}, "device")],
+)  # fmt: skip
+def test_options(settings: dict, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        TrainOptions(**settings)

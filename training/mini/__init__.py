@@ -1,0 +1,1 @@
+"""The built-in models: how they are trained, measured and packed."""

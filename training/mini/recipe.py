@@ -1,0 +1,209 @@
+"""How the built-in models are trained: ``python -m vtr.training.mini.recipe OUT``.
+
+1. A vocabulary is learned from captions (`vocabulary`).
+2. ``stills``: both towers learn from single frames and what these show, as CLIP learned from pictures.
+3. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
+4. Each head is exported with the towers, in float16.
+
+What was interrupted goes on where it stood when the command is given again. `measure` makes the table of
+results, `package` lays the bundles out for `vtr.builtin`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vtr.errors import VtrError
+from vtr.export.checkpoint import load_checkpoint
+from vtr.export.models import ReferenceModel, build_model
+from vtr.export.options import ExportOptions
+from vtr.export.pipeline import export_model
+from vtr.export.tokenizer import tokenizer_json
+from vtr.tokenizer import Tokenizer
+
+from ..checkpoints import model_file
+from ..clips import World, load_world
+from ..fresh import SIZES, fresh_towers, with_head
+from ..loop import train
+from ..options import TrainOptions
+from ..procedural import GeneratedClips, GeneratedStills
+from .vocabulary import corpus, learn_merges, read_merges, vocabulary_size, write_merges
+
+FRAMES, WORDS = 12, 32
+VOCABULARY = "vocabulary.txt"
+LAYERS = 1  # of the temporal transformers
+TEACHER = "xclip"
+SIZE = SIZES["mini"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head on the towers; those that are not shipped are there to compare with."""
+
+    family: str
+    header: str = "meanP"
+    shipped: bool = True
+
+
+HEADS = {
+    "clip4clip": Head("clip4clip"),
+    "ea": Head("ea"),
+    "teachclip": Head("teachclip", "seqTransf"),
+    "clip4clip-seq": Head("clip4clip", "seqTransf", shipped=False),  # costs what TeachCLIP costs
+    "xclip": Head("xclip", "seqTransf"),
+    "tcmgc": Head("tcmgc", "seqTransf"),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long and how fast a stage learns; a step takes ``batch`` examples."""
+
+    steps: int
+    batch: int
+    lr: float
+    coef_lr: float = 1.0
+
+
+STAGES = {"stills": Stage(7000, 128, 1.5e-3), "clips": Stage(2500, 64, 1e-3, coef_lr=0.3)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training of the built-in models in a folder."""
+
+    out: Path
+    seed: int = 0
+    processes: int = 1
+    stages: Mapping[str, Stage] = field(default_factory=STAGES.copy)
+
+    def run(self) -> None:
+        """All stages that are not done yet."""
+        world = load_world()
+        tokenizer = self.tokenizer(world)
+        towers = self.stills(world, tokenizer)
+        models = self.clips(world, tokenizer, towers)
+        self.export(models)
+
+    def tokenizer(self, world: World) -> Tokenizer:
+        """The tokenizer of the folder's vocabulary, which is made if it is not there."""
+        from tokenizers import Tokenizer as LibraryTokenizer
+
+        path = self.out / VOCABULARY
+        if not path.exists():
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_merges(path, learn_merges(corpus(world)))
+        size = vocabulary_size(len(read_merges(path)))
+        return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
+
+    def stills(self, world: World, tokenizer: Tokenizer) -> Mapping[str, Tensor]:
+        """Towers that know what pictures show."""
+        state = with_head(fresh_towers(SIZE, len(tokenizer), self.seed), "clip4clip")
+        model = build_model(state, ExportOptions(frames=1, words=WORDS))
+        stage = self.stages["stills"]
+        source = GeneratedStills(world, tokenizer, frames=1, **self._source(stage))
+        return self._train("stills", {"clip4clip": model}, source)["clip4clip"]
+
+    def clips(
+        self, world: World, tokenizer: Tokenizer, towers: Mapping[str, Tensor]
+    ) -> dict[str, Mapping[str, Tensor]]:
+        """All heads on the same towers."""
+        source = GeneratedClips(world, tokenizer, frames=FRAMES, **self._source(self.stages["clips"]))
+        return self._train("clips", build_heads(towers, self.seed), source, TEACHER)
+
+    def _source(self, stage: Stage) -> dict[str, Any]:
+        """What both sources are made with; every process takes its share of a step's batch."""
+        return {
+            "batch": stage.batch // self.processes,
+            "steps": stage.steps * self.processes,
+            "size": SIZE.image,
+            "words": WORDS,
+            "seed": self.seed,
+        }
+
+    def _train(
+        self,
+        name: str,
+        models: dict[str, ReferenceModel],
+        source: GeneratedClips,
+        teacher: str | None = None,
+    ) -> dict[str, Mapping[str, Tensor]]:
+        """Train what is not trained yet; checkpoints by model."""
+        stage, folder = self.stages[name], self.out / name
+        options = TrainOptions(
+            lr=stage.lr,
+            coef_lr=stage.coef_lr,
+            warmup=0.03,
+            weight_decay=0.05,
+            teacher=teacher,
+            processes=self.processes,
+        )
+        train(models, source, options, folder, progress=True)
+        return {key: load_checkpoint(folder / model_file(models, key)) for key in models}
+
+    def export(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """A bundle of every head, in float16."""
+        (self.out / "bundles").mkdir(exist_ok=True)
+        for name, state in states.items():
+            model = build_model(state, ExportOptions(words=WORDS))
+            export_model(
+                model,
+                self.out / "bundles" / name,
+                "fp16",
+                force=True,
+                name=f"mini-{name}",
+                vocab=self.out / VOCABULARY,
+            )
+
+
+def build_heads(towers: Mapping[str, Tensor], seed: int) -> dict[str, ReferenceModel]:
+    """A model for every head, all with one ``clip`` module."""
+    models = {}
+    for name, head in HEADS.items():
+        state = with_head(
+            towers, head.family, header=head.header, words=WORDS, frames=FRAMES, layers=LAYERS, seed=seed
+        )
+        models[name] = build_model(state, ExportOptions(words=WORDS))
+    first = next(iter(models.values()))
+    for model in models.values():
+        model.clip = first.clip
+    return models
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vtr.training.mini.recipe", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("out", type=Path, help="folder of the run")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=max(1, len(os.sched_getaffinity(0))),
+        help="that train together (default: one a core, %(default)s here)",
+    )
+    parser.add_argument("--stills", type=int, help=f"steps (default: {STAGES['stills'].steps})")
+    parser.add_argument("--clips", type=int, help=f"steps (default: {STAGES['clips'].steps})")
+    given = parser.parse_args(arguments)
+    stages = {
+        name: replace(stage, steps=getattr(given, name) or stage.steps) for name, stage in STAGES.items()
+    }
+    try:
+        Recipe(given.out, given.seed, given.processes, stages).run()
+    except VtrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

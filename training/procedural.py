@@ -1,0 +1,149 @@
+"""Training batches of generated clips and stills, made as they are needed: no files, no two alike.
+
+Within a batch come families: a clip, then variants of it with the same things in another order, number,
+motion, colour, size or place, as in the test sets. So a model must look at all that a caption says, not at
+names alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vtr.tokenizer import Tokenizer
+
+from .batches import Batch
+from .clips import Stage, World, full_claim, plan, sample_scene
+from .clips.augment import augmented
+from .clips.captions import caption
+from .clips.claims import Claim, Step, weaker
+from .clips.draw import placed
+from .clips.scene import Scene, Segment
+from .clips.testset import family
+
+Pixels = NDArray[np.uint8]
+
+
+class Example(NamedTuple):
+    """A clip and what is said of it."""
+
+    frames: Pixels  # uint8 [n, size, size, 3]
+    text: str
+
+
+INDICES = 1 << 20  # of scenes, that a step has to itself
+
+
+class GeneratedClips:
+    """Clips with one caption each, batch by batch: ``source[step]`` depends on split, seed and step alone.
+
+    Args:
+        frames: most frames a clip, F, one a second.
+        size: side of a frame in pixels.
+        words: L, the length of the token rows.
+        steps: how many batches there are.
+        full: share of captions that say all that can be said; the others leave some of it out.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        tokenizer: Tokenizer,
+        *,
+        batch: int,
+        steps: int,
+        frames: int = 12,
+        size: int = 112,
+        words: int = 32,
+        seed: int = 0,
+        split: str = "train",
+        full: float = 0.5,
+    ) -> None:
+        self.world, self.tokenizer, self.split, self.seed, self.full = world, tokenizer, split, seed, full
+        self.batch, self.steps, self.frames, self.size, self.words = batch, steps, frames, size, words
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < self.steps:
+            raise IndexError(f"expected a step below {self.steps}, got {step}")
+        random = Random(f"batch/{self.split}/{self.seed}/{step}")
+        examples = list(islice(self._examples(step, random), self.batch))
+        return Batch(
+            frames=torch.from_numpy(np.concatenate([example.frames for example in examples])),
+            counts=torch.tensor([len(example.frames) for example in examples]),
+            ids=torch.from_numpy(self.tokenizer.encode([example.text for example in examples], self.words)),
+        )
+
+    def _examples(self, step: int, random: Random) -> Iterator[Example]:
+        """Without end: families one after another."""
+        for index in range(step * INDICES, (step + 1) * INDICES):
+            seen: set[Claim] = set()
+            for scene in family(
+                plan(self.split, self.seed, index, self.world), random, self.split, self.world
+            ):
+                found = self._example(scene, random, seen)
+                if found is not None:
+                    yield found
+
+    def _example(self, scene: Scene, random: Random, seen: set[Claim]) -> Example | None:
+        claim = full_claim(scene)
+        said = claim if random.random() < self.full else weaker(claim, random)
+        if said in seen:  # it would be true of two clips of the batch
+            said = claim
+        seen |= {claim, said}
+        frames = sample_scene(scene, self.world, self.frames, self.size)
+        return self._made(frames, said, random)
+
+    def _made(self, frames: Pixels, said: Claim, random: Random) -> Example:
+        frames = augmented(frames, np.random.default_rng(random.getrandbits(63)))
+        return Example(frames, caption(said, self.world.concepts, random))
+
+
+class GeneratedStills(GeneratedClips):
+    """One frame a clip, and a caption of what that frame shows: for towers that know nothing yet."""
+
+    def _example(self, scene: Scene, random: Random, seen: set[Claim]) -> Example | None:
+        number = random.randrange(len(scene.told))
+        segment, step = scene.told[number], full_claim(scene)[number]
+        still: Claim = (_unmoving(step),)
+        if still in seen:  # the variant differs in its motion, which a still does not show
+            return None
+        seen.add(still)
+        said: Claim = (step,) if random.random() < 0.3 else still
+        if random.random() >= self.full:
+            less = weaker(said, random)
+            said = less if less and less not in seen else said
+        seen.add(said)
+        stage = Stage(scene, self.world.pictures, self.size, self.size)
+        frames = stage.frame(_moment(segment, random))[None]
+        return self._made(frames, said, random)
+
+
+def _unmoving(step: Step) -> Step:
+    actors = tuple(replace(actor, motion=None) for actor in step.actors)
+    return Step(actors, step.relation, step.background)
+
+
+def _moment(segment: Segment, random: Random) -> float:
+    """A time at which all of a segment's actors are to be seen."""
+    length = segment.end - segment.start
+    for _ in range(20):
+        u = random.uniform(0.05, 0.95)
+        for actor in segment.actors:
+            if actor.motion.startswith("enter"):
+                u = max(u, random.uniform(0.5, 0.95))
+            elif actor.motion.startswith("exit") or actor.motion in ("take off", "fall"):
+                u = min(u, random.uniform(0.05, 0.5))
+        seconds = segment.start + u * length
+        if len({actor for actor, _ in placed(segment, seconds)}) == len(segment.actors):
+            break
+    return seconds
