@@ -44,8 +44,8 @@ def add_resnet(make: _Maker, dim: int, width: int, blocks: Sequence[int], image:
     side = image // STRIDE
     assert channels == width * LAST_MAP
     make.normal("visual.attnpool.positional_embedding", side * side + 1, channels, std=0.1)
-    for name in ("q_proj", "k_proj", "v_proj"):
-        make.linear(f"visual.attnpool.{name}", channels, channels)
+    for name, gain in (("q_proj", 1.0), ("k_proj", 1.0), ("v_proj", 2.0)):  # averages are small
+        make.linear(f"visual.attnpool.{name}", channels, channels, gain)
     make.linear("visual.attnpool.c_proj", dim, channels)
 
 

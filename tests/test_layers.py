@@ -17,12 +17,18 @@ LAYERS = [
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
     ["vtr.features", "vtr.ranking", "vtr.native", "vtr.bank", "vtr.indexing", "vtr.engine"],
     ["vtr.evaluation"],
+    ["vtr.kernels"],
     ["vtr.export"],
     ["vtr.training"],
     ["vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
 ]
 ISOLATED = {"vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"}
-FOLDERS = {"vtr": ROOT / "python" / "vtr", "vtr.export": ROOT / "export", "vtr.training": ROOT / "training"}
+FOLDERS = {
+    "vtr": ROOT / "python" / "vtr",
+    "vtr.kernels": ROOT / "kernels",
+    "vtr.export": ROOT / "export",
+    "vtr.training": ROOT / "training",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -254,7 +254,7 @@ def test_workers_end_with_their_parent(endless: Path, killer: signal.Signals) ->
     assert len(pids) == 2 and not any(is_gone(pid) for pid in pids)
     time.sleep(0.3)  # they decode now
     os.kill(parent.pid, killer)
-    _, errors = parent.communicate(timeout=60)
+    _, errors = parent.communicate(timeout=240)
     assert wait_until(lambda: all(is_gone(pid) for pid in pids))
     if killer == signal.SIGINT:
         assert errors.count(b"Traceback") == 1  # the parent's own: no worker complains

@@ -263,7 +263,7 @@ def test_precisions(exported, tmp_path, monkeypatch, precision, share):
     small, large = (made.manifest["files"]["vision.onnx"]["bytes"] for made in (report, whole))
     assert small < share * large
     limit = TOLERANCES[precision]
-    assert TOLERANCES["fp32"].logits < report.parity["logits"] <= limit.logits
+    assert 10 * whole.parity["logits"] < report.parity["logits"] <= limit.logits
     assert 1e-9 < report.parity["cosine"] <= limit.cosine
 
 

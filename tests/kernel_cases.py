@@ -1,0 +1,24 @@
+"""Kernels under Triton's interpreter: import this before any kernel."""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton", reason="no Triton: pip install 'vtr[gpu]'")
+
+STORAGE = {"fp16": torch.float16, "bf16": torch.bfloat16}
+UNIT = {"fp16": 2.0**-11, "bf16": 2.0**-8}  # relative rounding
+
+
+def device(array, dtype=torch.float32):
+    """A NumPy array as the kernels take it."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+
+
+def rounded(array, storage):
+    """A float32 array as the storage type leaves it, in float64."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(STORAGE[storage]).double().numpy()

@@ -1,0 +1,68 @@
+"""The kernels really compiled, in a process of their own: this one may have them interpreted.
+
+By default a few of the architectures; VTR_KERNELS=all compiles every shipped size for all six.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="no Triton: pip install 'vtr[gpu]'")
+
+from vtr.kernels.config import ARCHES
+
+ALL = os.environ.get("VTR_KERNELS") == "all"
+# (scoring, frames, words, dim, keep, storage), architectures by default
+SPECS = [
+    (("holistic", 12, 32, 512, 1, "fp16"), (80, 90, 120)),
+    (("xclip", 12, 32, 512, 1, "fp16"), (90, 120)),
+    (("tcmgc", 12, 32, 512, 3, "fp16"), (90,)),
+    (("tcmgc", 12, 32, 512, 22, "fp16"), ()),
+    (("tcmgc", 12, 32, 512, 22, "bf16"), ()),
+    (("xclip", 64, 64, 512, 1, "fp16"), ()),
+    (("tcmgc", 64, 64, 512, 45, "fp16"), ()),
+]
+CASES = [(spec, ARCHES if ALL else some) for spec, some in SPECS if ALL or some]
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from vtr.kernels.aot import build
+from vtr.kernels.config import Spec
+scoring, frames, words, dim, keep, storage, out, *arches = sys.argv[1:]
+build(Spec(scoring, int(frames), int(words), int(dim), int(keep), storage), Path(out), map(int, arches))
+"""
+
+
+def compiled(spec, arches, out):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", SCRIPT, *map(str, spec), str(out), *map(str, arches)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((out / "kernels.json").read_text())
+
+
+@pytest.mark.parametrize("spec, arches", CASES, ids=str)
+def test_cubins_of_every_kernel_without_spills(spec, arches, tmp_path):
+    made = compiled(spec, arches, tmp_path)
+    assert made["format"] == 1
+    names = {"holistic": {"holistic_topk", "topk_merge"}}.get(
+        spec[0], {f"{spec[0]}_score", "topk_scores", "topk_merge"}
+    )
+    assert set(made["kernels"]) == names
+    for name, kernel in made["kernels"].items():
+        assert set(kernel["variants"]) == {f"sm_{arch}" for arch in arches}
+        ptx = (tmp_path / kernel["ptx"]["file"]).read_text()
+        assert f".entry {kernel['symbol']}(" in ptx
+        assert [arg["name"] for arg in kernel["args"][-2:]] == ["global_scratch", "profile_scratch"]
+        for arch, variant in kernel["variants"].items():
+            cubin = (tmp_path / variant["file"]).read_bytes()
+            assert cubin.startswith(b"\x7fELF"), name
+            assert hashlib.sha256(cubin).hexdigest() == variant["sha256"]
+            assert variant["spills"] == 0 and 0 < variant["registers"] <= 255
+            most = 99 if arch in ("sm_86", "sm_89", "sm_120") else 227
+            assert variant["shared"] <= most * 1024
