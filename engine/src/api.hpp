@@ -9,10 +9,12 @@
 #include <string>
 
 #include "bank.hpp"
+#include "cuda/device_bank.hpp"
 #include "error.hpp"
 #include "model.hpp"
 #include "paths.hpp"
 #include "pool.hpp"
+#include "search.hpp"
 
 struct vtr_pool {
     explicit vtr_pool(size_t threads) : pool(threads) {}
@@ -33,6 +35,14 @@ struct vtr_bank {
 struct vtr_query {
     std::shared_ptr<const vtr::Scorer> scorer;  // that made it, and that alone it is for
     std::unique_ptr<const vtr::Query> query;
+};
+
+struct vtr_device {
+    std::shared_ptr<const vtr::cuda::Device> device;
+};
+
+struct vtr_device_bank {
+    std::shared_ptr<vtr::cuda::DeviceBank> bank;
 };
 
 namespace vtr::api {
@@ -92,12 +102,28 @@ std::span<const T> list(const T* first, size_t count, const char* name) {
     return {first, count};
 }
 
+// Texts of the caller for a scorer. Throws Error: NULL, or none, or more than memory can hold.
+Texts texts_of(const Scorer& scorer, size_t texts, const float* sentence, const float* words, Pool* pool);
+
 // Size of each structure when it was first published.
-inline constexpr size_t MODEL_OPTIONS_1 = 48, LOAD_OPTIONS_1 = 32, SEARCH_OPTIONS_1 = 48;
+inline constexpr size_t MODEL_OPTIONS_1 = 48, LOAD_OPTIONS_1 = 32, SEARCH_OPTIONS_1 = 48, DEVICE_INFO_1 = 40,
+                        DEVICE_BANK_OPTIONS_1 = 16;
 static_assert(sizeof(vtr_model_options) == MODEL_OPTIONS_1 && sizeof(vtr_load_options) == LOAD_OPTIONS_1 &&
-                  sizeof(vtr_search_options) == SEARCH_OPTIONS_1,
+                  sizeof(vtr_search_options) == SEARCH_OPTIONS_1 && sizeof(vtr_device_info) == DEVICE_INFO_1 &&
+                  sizeof(vtr_device_bank_options) == DEVICE_BANK_OPTIONS_1,
               "published structures only grow, and have no padding that a new member could fall into");
 
 inline Pool* pool_of(vtr_pool* pool) { return pool ? &pool->pool : nullptr; }
+
+inline SearchOptions search_options(const vtr_search_options* options) {
+    const vtr_search_options known = read_options(options, SEARCH_OPTIONS_1, "search_options");
+    const std::span<const int64_t> only = list(known.only, known.only_count, "only");
+    SearchOptions wanted;
+    wanted.k = known.k;
+    wanted.candidates = known.candidates;
+    wanted.pool = pool_of(known.pool);
+    if (known.only) wanted.only = only;
+    return wanted;
+}
 
 }  // namespace vtr::api

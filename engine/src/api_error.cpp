@@ -86,6 +86,8 @@ const char* vtr_status_name(vtr_status status) {
             return "out of memory";
         case VTR_INTERNAL:
             return "internal error";
+        case VTR_DEVICE:
+            return "device error";
     }
     return "unknown status";
 }

@@ -1,6 +1,5 @@
 // The C interface: queries and search.
 #include "api.hpp"
-#include "search.hpp"
 
 using namespace vtr;
 using namespace vtr::api;
@@ -16,20 +15,26 @@ void require_same_model(const vtr_bank* bank, const vtr_query* query) {
 
 }  // namespace
 
+Texts vtr::api::texts_of(const Scorer& scorer, size_t texts, const float* sentence, const float* words,
+                         Pool* pool) {
+    require(sentence, "sentence");
+    const size_t per_text = scorer.options.dim * (1 + scorer.options.words);
+    if (scorer.options.words > 0) require(words, "words");
+    if (texts == 0 || texts > PTRDIFF_MAX / sizeof(float) / per_text)
+        refuse("texts: expected 1 or more, as many as memory can hold, got " + std::to_string(texts));
+    return {texts, sentence, words, pool};
+}
+
 vtr_status vtr_query_create(const vtr_model* model, size_t texts, const float* sentence, const float* words,
                             vtr_pool* pool, vtr_query** query) {
     return guarded([&] {
         require(model, "model");
         require(query, "query");
-        require(sentence, "sentence");
         const Scorer& scorer = *model->model->scorer;
-        const size_t per_text = scorer.options.dim * (1 + scorer.options.words);
-        if (scorer.options.words > 0) require(words, "words");
-        if (texts == 0 || texts > PTRDIFF_MAX / sizeof(float) / per_text)
-            refuse("texts: expected 1 or more, as many as memory can hold, got " + std::to_string(texts));
+        const Texts given = texts_of(scorer, texts, sentence, words, pool_of(pool));
         auto made = std::make_unique<vtr_query>();
         made->scorer = model->model->scorer;
-        made->query = scorer.prepare({texts, sentence, words, pool_of(pool)});
+        made->query = scorer.prepare(given);
         *query = made.release();
     });
 }
@@ -42,15 +47,9 @@ vtr_status vtr_search(const vtr_bank* bank, const vtr_query* query, const vtr_se
                       int64_t* ids, float* scores, size_t* found) {
     return guarded([&] {
         require_same_model(bank, query);
-        const vtr_search_options known = read_options(options, SEARCH_OPTIONS_1, "search_options");
+        const SearchOptions wanted = search_options(options);
         require(ids, "ids");
         require(scores, "scores");
-        SearchOptions wanted;
-        wanted.k = known.k;
-        wanted.candidates = known.candidates;
-        wanted.pool = pool_of(known.pool);
-        const std::span<const int64_t> only = list(known.only, known.only_count, "only");
-        if (known.only) wanted.only = only;
         search(*bank->bank, *query->query, wanted, ids, scores, found);
     });
 }

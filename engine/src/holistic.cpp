@@ -29,6 +29,17 @@ class HolisticScorer : public VectorScorer {
         holistic(static_cast<const VectorQuery&>(query), first, texts, block, scratch, out);
     }
 
+    // probes [T, D]: n(sentence). The kernel multiplies by the scale, so that small halves lose nothing.
+    std::vector<PlainArray> plain_query(const Texts& texts) const override {
+        check_texts(options, texts);
+        PlainArray probes{"probes", options.storage, std::vector<float>(texts.count * options.dim)};
+        for (size_t at = 0; at < probes.numbers.size(); at += options.dim)
+            unit(texts.sentence + at, options.dim, probes.numbers.data() + at);
+        return {std::move(probes)};
+    }
+
+    PlainParameters plain_parameters() const override { return {{}, {{"scale", scale_}}}; }
+
   private:
     const float scale_;
 };

@@ -7,6 +7,7 @@ namespace vtr {
 namespace {
 
 constexpr int64_t MAX_WHOLE = int64_t{1} << 62;
+constexpr size_t MAX_DEPTH = 32;
 
 void append_utf8(std::string& out, uint32_t point) {
     const auto put = [&out](uint32_t byte) { out += static_cast<char>(byte); };
@@ -64,6 +65,51 @@ int64_t JsonReader::whole() {
     if (position_ < text_.size() && std::string_view(".eE").find(text_[position_]) != text_.npos)
         fail("a whole number");
     return value;
+}
+
+void JsonReader::skip() {
+    std::string ends;  // what closes the arrays and objects that are open
+    while (true) {
+        bool begun = true;  // an array or object, of which nothing was read yet
+        if (accept('{'))
+            ends += '}';
+        else if (accept('['))
+            ends += ']';
+        else
+            skip_scalar(), begun = false;
+        if (ends.size() > MAX_DEPTH) fail("arrays and objects less deep");
+        while (!ends.empty() && accept(ends.back())) ends.pop_back(), begun = false;
+        if (ends.empty()) return;
+        if (!begun) expect(',');
+        if (ends.back() == '}') string(), expect(':');
+    }
+}
+
+void JsonReader::skip_scalar() {
+    skip_space();
+    for (const std::string_view word : {"true", "false", "null"})
+        if (text_.substr(position_, word.size()) == word) {
+            position_ += word.size();
+            return;
+        }
+    if (position_ < text_.size() && text_[position_] == '"') {
+        string();
+        return;
+    }
+    const auto digits = [this] {
+        const size_t first = position_;
+        while (position_ < text_.size() && text_[position_] >= '0' && text_[position_] <= '9') ++position_;
+        if (position_ == first) fail("a value");
+    };
+    const auto one_of = [this](std::string_view characters) {
+        const bool found = position_ < text_.size() && characters.find(text_[position_]) != characters.npos;
+        position_ += found;
+        return found;
+    };
+    one_of("-");
+    digits();
+    if (one_of(".")) digits();
+    if (one_of("eE")) one_of("+-"), digits();
 }
 
 std::string JsonReader::string() {

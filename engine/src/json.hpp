@@ -40,6 +40,7 @@ class JsonReader {
 
     std::string string();  // as UTF-8, checked
     int64_t whole();       // a number of digits only, at most 2^62
+    void skip();           // any value; arrays and objects in it at most 32 deep
     void end();            // nothing but white space follows
 
     // Throws Error(VTR_CORRUPT): what was expected at this position.
@@ -48,6 +49,7 @@ class JsonReader {
   private:
     bool accept(char c);
     void expect(char c);
+    void skip_scalar();
     void skip_space();
     void escape(std::string& out);
     void multibyte(std::string& out);

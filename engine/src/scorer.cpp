@@ -70,6 +70,14 @@ Options checked(const vtr_model_options& given) {
 
 }  // namespace
 
+std::vector<PlainArray> Scorer::plain_query(const Texts&) const {
+    refuse(VTR_UNSUPPORTED, "scoring '" + options.scoring + "' does not run on a GPU yet: search without one");
+}
+
+PlainParameters Scorer::plain_parameters() const {
+    refuse(VTR_UNSUPPORTED, "scoring '" + options.scoring + "' does not run on a GPU yet: search without one");
+}
+
 size_t Scorer::column(const char* name) const {
     for (size_t number = 0; number < columns.size(); ++number)
         if (columns[number].name == name) return number;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "plain.hpp"
 #include "pool.hpp"
 #include "scratch.hpp"
 #include "vtr/vtr.h"
@@ -78,6 +79,11 @@ class Scorer {
 
     // Scores for choosing candidates, laid out alike for all texts: one dot product with the column "video".
     virtual void preselect(const Query& query, const Block& block, Scratch& scratch, float* out) const = 0;
+
+    // The same texts for kernels of another device (kernels/), [texts, ...] each, and the numbers of the model
+    // that these want besides. Throws VTR_UNSUPPORTED: there are no such kernels for this scoring.
+    virtual std::vector<PlainArray> plain_query(const Texts& texts) const;
+    virtual PlainParameters plain_parameters() const;
 
     size_t column(const char* name) const;  // its number; there is one
     size_t row_bytes() const;               // of all columns

@@ -14,8 +14,6 @@ namespace vtr {
 
 namespace {
 
-using Ranking = std::vector<Hit>;  // best first
-
 // Each thread that works on a search keeps the best that it saw; in the end they are put together. As hits have a
 // strict order, it does not matter who saw which.
 class Ranker {
@@ -116,9 +114,11 @@ void check_size(const char* name, size_t each, size_t texts) {
                                               std::to_string(texts) + " texts is more than memory can hold");
 }
 
-void check_options(const Query& query, const SearchOptions& options) {
+}  // namespace
+
+void check_options(size_t texts, const SearchOptions& options) {
     if (options.k == 0) throw Error(VTR_INVALID_ARGUMENT, "expected k of at least 1, got 0");
-    check_size("k", options.k, query.texts);
+    check_size("k", options.k, texts);
     if (!options.only) return;
     for (size_t i = 1; i < options.only->size(); ++i)
         if ((*options.only)[i] <= (*options.only)[i - 1])
@@ -127,11 +127,21 @@ void check_options(const Query& query, const SearchOptions& options) {
                                                   std::to_string((*options.only)[i - 1]) + ": sort them");
 }
 
-}  // namespace
+void write_rankings(const std::vector<Ranking>& rankings, size_t k, int64_t* ids, float* scores, size_t* found) {
+    for (size_t text = 0; text < rankings.size(); ++text) {
+        const Ranking& ranking = rankings[text];
+        for (size_t i = 0; i < k; ++i) {
+            const bool there = i < ranking.size();
+            ids[text * k + i] = there ? ranking[i].id : -1;
+            scores[text * k + i] = there ? ranking[i].score : -std::numeric_limits<float>::infinity();
+        }
+        if (found) found[text] = ranking.size();
+    }
+}
 
 void search(const Bank& bank, const Query& query, const SearchOptions& options, int64_t* ids, float* scores,
             size_t* found) {
-    check_options(query, options);
+    check_options(query.texts, options);
     const auto state = bank.state();
     const Scorer& scorer = *bank.scorer;
     const size_t videos = options.only ? std::min(options.only->size(), state->count) : state->count;
@@ -145,15 +155,7 @@ void search(const Bank& bank, const Query& query, const SearchOptions& options, 
         const auto chosen = candidates(scan, scorer, query, options.candidates, options.pool);
         rankings = best_of_candidates(*state, scorer, query, chosen, k, options.pool);
     }
-    for (size_t text = 0; text < query.texts; ++text) {
-        const Ranking& ranking = rankings[text];
-        for (size_t i = 0; i < options.k; ++i) {
-            const bool there = i < ranking.size();
-            ids[text * options.k + i] = there ? ranking[i].id : -1;
-            scores[text * options.k + i] = there ? ranking[i].score : -std::numeric_limits<float>::infinity();
-        }
-        if (found) found[text] = ranking.size();
-    }
+    write_rankings(rankings, options.k, ids, scores, found);
 }
 
 void score(const Bank& bank, const Query& query, const int64_t* ids, size_t count, Pool* pool, float* out) {

@@ -9,6 +9,7 @@
 #include "error.hpp"
 #include "head.hpp"
 #include "panels.hpp"
+#include "tcmgc_plain.hpp"
 #include "tcmgc_pooling.hpp"
 #include "transform.hpp"
 #include "vector_scorer.hpp"
@@ -85,6 +86,7 @@ class TcmgcScorer : public VectorScorer {
         for (size_t i = 0; i < 4; ++i)
             for (size_t j = 0; j < 4; ++j)  // some published files lack it; then it is the identity
                 weights_.logit_weight[i][j] = head.has("logit_weight") ? head["logit_weight"][i * 4 + j] : i == j;
+        plain_ = tcmgc_plain_weights(head, weights_);
         block_rows = 8 * LANES;  // groups of which `score` takes one after the other, fetching the next
     }
 
@@ -105,6 +107,9 @@ class TcmgcScorer : public VectorScorer {
 
     void score(const Query& query, size_t first, size_t texts, const Block& block, Scratch& scratch,
                float* out) const override;
+
+    std::vector<PlainArray> plain_query(const Texts& texts) const override;
+    PlainParameters plain_parameters() const override { return {{{"weights", Storage::f32, plain_}}, {}}; }
 
   private:
     static constexpr size_t MANY_TEXTS = 4;
@@ -127,6 +132,7 @@ class TcmgcScorer : public VectorScorer {
     const Transform local_, global_;
     const Floats video_word_, sentence_frame_, word_, frame_, word2_, frame2_;
     TcmgcWeights weights_ = {};
+    std::vector<float> plain_;  // parameters, see tcmgc_plain.hpp
 };
 
 std::unique_ptr<const Query> TcmgcScorer::prepare(const Texts& texts) const {
@@ -177,6 +183,25 @@ void TcmgcScorer::prepare_text(const Texts& texts, size_t number, const float* d
     std::copy_n(d.data(), of_frames, offsets + lanes + LANES);
     std::copy_n(e.data() + of_frames, of_pooled, offsets + query.offsets_size);
     std::copy_n(d.data() + of_frames, of_pooled, offsets + query.offsets_size + lanes + LANES);
+}
+
+std::vector<PlainArray> TcmgcScorer::plain_query(const Texts& texts) const {
+    check_texts(options, texts);
+    const size_t D = options.dim, L = options.words, W = tcmgc_plain_words(L);
+    PlainArray probes{"probes", options.storage, std::vector<float>(texts.count * 4 * W * D)};
+    PlainArray offsets{"offsets", Storage::f32, std::vector<float>(texts.count * 5 * W)};
+    run(texts.pool, texts.count, [&](size_t i, size_t, Scratch&) {
+        const float *sentence = texts.sentence + i * D, *words = texts.words + i * L * D;
+        Floats vectors(2 * (1 + L) * D);
+        float *s = vectors.data(), *sG = s + (1 + L) * D;
+        unit(sentence, D, s);
+        for (size_t j = 0; j < L; ++j) unit(words + j * D, D, sG + (1 + j) * D);
+        local_(sG + D, L, s + D);
+        global_(s, 1, sG);
+        tcmgc_plain_text(pooling_, L, D, sentence, words, vectors.data(), probes.numbers.data() + i * 4 * W * D,
+                         offsets.numbers.data() + i * 5 * W);
+    });
+    return {std::move(probes), std::move(offsets)};
 }
 
 void TcmgcScorer::score(const Query& any, size_t first, size_t texts, const Block& block, Scratch& scratch,

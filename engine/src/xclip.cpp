@@ -11,6 +11,8 @@
 #include "kernels/xclip_kernel.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <initializer_list>
 
 #include "head.hpp"
 #include "panels.hpp"
@@ -32,6 +34,27 @@ struct XClipQuery : VectorQuery {
     const Probes words_frames, words_video;
 };
 
+// An axis of words or frames in the kernels of a GPU (kernels/xclip.py).
+size_t plain_axis(size_t size) { return std::max<size_t>(16, std::bit_ceil(size)); }
+
+// The three matrices [W, W] of words, those [FP, FP] of frames, zero beyond L and F; scale / 4 and three free.
+std::vector<float> plain_weights(const Options& options, const Head& head) {
+    std::vector<float> plain;
+    const auto add = [&](size_t size, std::initializer_list<const char*> names) {
+        const size_t axis = plain_axis(size);
+        for (const char* name : names) {
+            plain.resize(plain.size() + axis * axis);
+            float* const to = plain.data() + plain.size() - axis * axis;
+            for (size_t row = 0; row < size; ++row)
+                std::copy_n(head[name].data() + row * size, size, to + row * axis);
+        }
+    };
+    add(options.words, {"word_logit_weight", "word_mat_weight", "word_mat_weight2"});
+    add(options.frames, {"frame_logit_weight", "frame_mat_weight", "frame_mat_weight2"});
+    plain.insert(plain.end(), {head.scale() / 4, 0, 0, 0});
+    return plain;
+}
+
 class XClipScorer : public VectorScorer {
   public:
     XClipScorer(const Options& options, const Head& head)
@@ -49,7 +72,8 @@ class XClipScorer : public VectorScorer {
           word_mat2_(panels(head["word_mat_weight2"], options.words, Lines::rows)),
           weights_{options.frames,      options.words,     head.scale() / 4,
                    frame_logit_.data(), frame_mat_.data(), frame_mat2_.data(),
-                   word_logit_.data(),  word_mat_.data(),  word_mat2_.data()} {
+                   word_logit_.data(),  word_mat_.data(),  word_mat2_.data()},
+          plain_(plain_weights(options, head)) {
         const size_t videos = std::clamp<size_t>(BLOCK_BYTES * LANES / loaded_bytes(LANES), 4, 64);
         block_rows = videos < LANES ? videos : videos / LANES * LANES;  // the kernel takes LANES at a time
     }
@@ -68,6 +92,32 @@ class XClipScorer : public VectorScorer {
     void score(const Query& query, size_t first, size_t texts, const Block& block, Scratch& scratch,
                float* out) const override;
 
+    // probes [T, 4W, D]: for the frames, row 2j w·Lm and row 1 s; 2W rows on for the vector, row 2j w and row 1
+    // s·G.
+    std::vector<PlainArray> plain_query(const Texts& texts) const override {
+        check_texts(options, texts);
+        const size_t D = options.dim, L = options.words, W = plain_axis(L);
+        PlainArray probes{"probes", options.storage, std::vector<float>(texts.count * 4 * W * D)};
+        run(texts.pool, texts.count, [&](size_t i, size_t, Scratch&) {
+            Floats s(D), sG(D), w(L * D), wLm(L * D);
+            unit(texts.sentence + i * D, D, s.data());
+            for (size_t j = 0; j < L; ++j) unit(texts.words + (i * L + j) * D, D, w.data() + j * D);
+            global_(s.data(), 1, sG.data());
+            local_(w.data(), L, wLm.data());
+            float* const of_frames = probes.numbers.data() + i * 4 * W * D;
+            float* const of_vector = of_frames + 2 * W * D;
+            for (size_t j = 0; j < L; ++j) {
+                std::copy_n(wLm.data() + j * D, D, of_frames + 2 * j * D);
+                std::copy_n(w.data() + j * D, D, of_vector + 2 * j * D);
+            }
+            std::copy_n(s.data(), D, of_frames + D);
+            std::copy_n(sG.data(), D, of_vector + D);
+        });
+        return {std::move(probes)};
+    }
+
+    PlainParameters plain_parameters() const override { return {{{"weights", Storage::f32, plain_}}, {}}; }
+
   private:
     // Frames of a block in the form for products should leave room in the second-level cache, which two threads
     // may share.
@@ -82,6 +132,7 @@ class XClipScorer : public VectorScorer {
     const Transform local_, global_;
     const Floats frame_logit_, frame_mat_, frame_mat2_, word_logit_, word_mat_, word_mat2_;
     const XClipWeights weights_;
+    const std::vector<float> plain_;
 };
 
 void XClipScorer::score(const Query& any, size_t first, size_t texts, const Block& block, Scratch& scratch,

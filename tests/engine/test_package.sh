@@ -44,7 +44,7 @@ done
 needed=$(readelf -d "$library" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p')
 for name in $needed; do
     case $name in
-        libc.so.* | libm.so.* | libstdc++.so.* | libgcc_s.so.* | libpthread.so.* | ld-linux*) ;;
+        libc.so.* | libm.so.* | libstdc++.so.* | libgcc_s.so.* | libpthread.so.* | libdl.so.* | ld-linux*) ;;
         *) fail "libvtr.so needs $name" ;;
     esac
 done
@@ -62,7 +62,7 @@ ${CC:-cc} -std=c11 -pedantic -Wall -Wextra -Werror "$source/tests/engine/package
     $(pkg-config --cflags --libs vtr) -Wl,-rpath,"$folder"
 # shellcheck disable=SC2046
 ${CC:-cc} -std=c11 "$source/tests/engine/package_bank.c" -o "$work/static" \
-    $(pkg-config --cflags vtr) "$folder/libvtr_static.a" -lstdc++ -lm -pthread
+    $(pkg-config --cflags vtr) "$folder/libvtr_static.a" -lstdc++ -lm -ldl -pthread
 ${CXX:-c++} -std=c++17 -pedantic -Wall -Wextra -Werror -fsyntax-only -x c++ "$work/moved/include/vtr/vtr.h"
 
 # Both programs write the same bank, and say what its texts should find.

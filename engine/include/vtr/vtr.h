@@ -49,12 +49,13 @@ extern "C" {
 typedef VTR_ENUM(vtr_status){
     VTR_OK = 0,
     VTR_INVALID_ARGUMENT = 1, /* a value, shape, name or pointer that cannot be meant */
-    VTR_UNSUPPORTED = 2,      /* sound, but not by this build, processor or size */
+    VTR_UNSUPPORTED = 2,      /* sound, but not by this build, machine or size */
     VTR_NOT_FINITE = 3,       /* NaN or infinity among the numbers, or too large for the storage type */
     VTR_CORRUPT = 4,          /* a file that is truncated, damaged or forged */
     VTR_IO = 5,               /* the operating system refused a file */
     VTR_OUT_OF_MEMORY = 6,
-    VTR_INTERNAL = 7 /* a defect of vtr: please report it */
+    VTR_INTERNAL = 7, /* a defect of vtr: please report it */
+    VTR_DEVICE = 8    /* a GPU or its driver failed */
 } vtr_status;
 
 /* "0.1.0", of the library that is loaded. */
@@ -227,6 +228,64 @@ VTR_API vtr_status vtr_search(const vtr_bank* bank, const vtr_query* query, cons
  * id, and `count` must be their number. VTR_INVALID_ARGUMENT: the bank has no such video. */
 VTR_API vtr_status vtr_score(const vtr_bank* bank, const vtr_query* query, const int64_t* ids, size_t count,
                              vtr_pool* pool, float* scores);
+
+/* ---- GPUs --------------------------------------------------------------------------------------------- */
+
+typedef struct vtr_device vtr_device;
+
+/* The GPU `ordinal`, counted from 0, by NVIDIA's driver libcuda.so.1, which is looked for now and not before; the
+ * environment's VTR_CUDA_LIBRARY names another. Shares the primary context with what else in the process uses
+ * CUDA, and leaves every thread's current context as it was. A process must not go on with it after fork().
+ *
+ * VTR_UNSUPPORTED: there is no driver, no GPU, or none of this number.
+ *
+ * VTR_DEVICE, here and below: the driver failed; the message has its name for the error. After some errors, such
+ * as a kernel's illegal access, the driver does nothing more in this process: all later calls say VTR_DEVICE. */
+VTR_API vtr_status vtr_device_open(int32_t ordinal, vtr_device** device);
+
+typedef struct vtr_device_info {
+    size_t size;
+    const char* name;     /* lives as long as the device */
+    int32_t major, minor; /* of its compute capability: 9, 0 */
+    uint64_t free_bytes, total_bytes;
+} vtr_device_info;
+
+/* What is known of it, into `info`, whose `size` the caller has set. */
+VTR_API vtr_status vtr_device_describe(const vtr_device* device, vtr_device_info* info);
+VTR_API void vtr_device_free(vtr_device* device);
+
+typedef struct vtr_device_bank vtr_device_bank;
+
+typedef struct vtr_device_bank_options {
+    size_t size;
+    uint64_t slab_bytes; /* device memory is taken in pieces of up to this; 0: 256 MiB */
+} vtr_device_bank_options;
+
+/* A copy of a bank in the memory of a GPU, with the kernels of a bundle: `kernels` is the folder of that name that
+ * `vtr export --cuda` made for the model. Their files are checked against their own sizes, not their checksums:
+ * `vtr verify` does that. options may be NULL. The bank's own memory stays, and must for as long as this lives.
+ *
+ * VTR_UNSUPPORTED: the kernels are for another model or not for this GPU. VTR_IO, VTR_CORRUPT: a file is not there
+ * or not sound. VTR_OUT_OF_MEMORY: of the device. */
+VTR_API vtr_status vtr_device_bank_create(const vtr_device* device, const vtr_bank* bank, const char* kernels,
+                                          const vtr_device_bank_options* options, vtr_device_bank** device_bank);
+
+/* Take over what was appended to the bank, or removed from it, since. All or nothing; searches that run meanwhile
+ * see the videos before or after. VTR_OUT_OF_MEMORY: the copy is as it was. */
+VTR_API vtr_status vtr_device_bank_update(vtr_device_bank* device_bank);
+
+/* Videos in it; bytes of device memory that they take, without what searches work in; the architecture whose code
+ * was taken, "sm_90" or "ptx". */
+VTR_API size_t vtr_device_bank_count(const vtr_device_bank* device_bank);
+VTR_API size_t vtr_device_bank_bytes(const vtr_device_bank* device_bank);
+VTR_API const char* vtr_device_bank_target(const vtr_device_bank* device_bank);
+VTR_API void vtr_device_bank_free(vtr_device_bank* device_bank);
+
+/* As vtr_query_create and vtr_search in one, on the GPU. Scores differ from vtr_search's by rounding: texts are
+ * stored in the bank's type. `candidates` must be 0; `pool` shares the work on texts. */
+VTR_API vtr_status vtr_device_search(vtr_device_bank* device_bank, size_t texts, const float* sentence,
+                                     const float* words, const vtr_search_options* options, int64_t* ids,
+                                     float* scores, size_t* found);
 
 #ifdef __cplusplus
 }
