@@ -131,7 +131,10 @@ def build(
             if names is not None and kernel.name not in names:
                 continue
             compiled = compile_kernel(kernel, arch)
-            entry = described.setdefault(kernel.name, _describe(kernel, compiled, out))
+            if kernel.name not in described:  # its PTX: of the oldest, which newer ones run too
+                described[kernel.name] = _describe(kernel, compiled, out)
+            entry = described[kernel.name]
+            _check_abi(kernel.name, compiled.asm["ptx"], entry["args"])
             entry["variants"][f"sm_{arch}"] = _variant(kernel, compiled, arch, out)
     metadata = {"format": FORMAT, "spec": {**asdict(spec), "k": k}, "kernels": described}
     (out / "kernels.json").write_text(json.dumps(metadata, indent=1) + "\n")
@@ -168,7 +171,6 @@ def _describe(kernel: Kernel, compiled: Any, out: Path) -> dict[str, Any]:
         for name, kind in kernel.args.items()
     ]
     args += [{"name": name, "type": "ptr", "of": "scratch"} for name in ("global_scratch", "profile_scratch")]
-    _check_abi(kernel.name, ptx, args)
     return {
         "symbol": compiled.metadata.name,
         "args": args,

@@ -20,7 +20,8 @@ def encode_videos(
 
     ``frames`` uint8 ``[N,H,W,3]`` holds the frames of all videos, ``counts`` int64 ``[B]`` how many each
     has. A padded place has the features of zero pixels, as in the published loader: the tower works them out
-    once for the whole batch. Equal to ``model.encode_vision`` of the padded videos, gradients included.
+    once for the whole batch. Equal to ``model.encode_vision`` of the padded videos, gradients included;
+    but not where a ResNet's batch norms are in training, whose statistics count that frame once.
     ``tower`` replaces ``model.clip.visual`` (by a compiled one, say). Raises UsageError for sizes that do
     not fit the model.
     """

@@ -40,7 +40,7 @@ def write_set(folder: Path, entries: Sequence[Entry], split: str, world: World) 
 
 
 def encode(path: Path, scene: Scene, frames: Iterable[NDArray[np.uint8]]) -> None:
-    """Write frames as H.264 in MP4, or as MPEG-4 where that encoder is missing; the same bytes each time."""
+    """Write frames as H.264 in MP4, or as MPEG-4 where that encoder is missing."""
     import av
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
