@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from vtr.errors import BackendError, VtrError
+from vtr.errors import BackendError
 
+from .command import command
 from .pictures.cache import Pixels, default_folder, save_pictures
 from .pictures.concepts import read_concepts
 from .pictures.render import sprite
@@ -58,18 +59,14 @@ def fetch(folder: Path) -> dict[str, int]:
     return {style: len(found) for style, found in sprites.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m vtr.training.fetch", description=__doc__)
     parser.add_argument("--pictures", type=Path, default=default_folder(), help="where to (%(default)s)")
     folder = parser.parse_args(arguments).pictures
-    try:
-        fetch(folder)
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    fetch(folder)
     print(f"pictures are in {folder}")
-    return 0
 
 
 if __name__ == "__main__":

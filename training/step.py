@@ -102,15 +102,11 @@ def _report(
     terms: dict[str, Tensor], models: Mapping[str, ReferenceModel], ranks: Ranks
 ) -> dict[str, Tensor]:
     """Every model's terms, whichever rank computed them, and the mean of their losses."""
-    if ranks.size > 1:
-        every: list[dict[str, float]] = ranks.gather_values(
-            {name: float(value) for name, value in terms.items()}
-        )
-        totals: dict[str, float] = {}
-        for found in every:
-            for name, value in found.items():
-                totals[name] = totals.get(name, 0.0) + value
-        terms = {name: torch.tensor(value) for name, value in totals.items()}
+    totals: dict[str, float] = {}
+    for found in ranks.meet({name: float(value) for name, value in terms.items()}):
+        for name, value in found.items():
+            totals[name] = totals.get(name, 0.0) + value
+    terms = {name: torch.tensor(value) for name, value in totals.items()}
     loss = torch.stack([terms.pop(f"{name}.loss") for name in models]).mean()
     return {"loss": loss, **terms}
 

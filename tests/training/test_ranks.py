@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,14 +13,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import training_cases  # noqa: E402
 from training_cases import Batches, make_model  # noqa: E402
 
 from vtr.errors import UsageError  # noqa: E402
 from vtr.training.batches import Batch  # noqa: E402
 from vtr.training.loop import TrainingError, train  # noqa: E402
 from vtr.training.options import TrainOptions  # noqa: E402
-from vtr.training.ranks import Ranks, run_ranks  # noqa: E402
+from vtr.training.ranks import SLOT, LostProcessError, Ranks, run_ranks  # noqa: E402
 
 STEPS = 3
 
@@ -88,31 +88,50 @@ def test_interrupted_processes_go_on_bit_for_bit(number: int, tmp_path: Path) ->
         assert torch.equal(a, b)
 
 
-BROKEN = """
-from pathlib import Path
-from training_cases import Batches, make_model
-from vtr.training.loop import train
-from vtr.training.options import TrainOptions
+class Fails(Batches):
+    """Raises, or dies without a word, in the second process's second step."""
 
-class Broken(Batches):
-    def __getitem__(self, step):
-        if step == 3:  # the second process's second
+    def __init__(self, steps: int, silently: bool):
+        super().__init__(steps)
+        self.silently = silently
+
+    def __getitem__(self, step: int) -> Batch:
+        if step == 3:
+            if self.silently:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("no such clip")
         return super().__getitem__(step)
 
-train({"m": make_model("meanP")}, Broken(6), TrainOptions(precision="fp32", processes=2), Path(OUT))
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_a_failing_process_ends_the_run(
+    silently: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = {"m": make_model("meanP")}
+    with pytest.raises(LostProcessError, match="process 2 of 2"):
+        train(made, Fails(6, silently), TrainOptions(precision="fp32", processes=2), tmp_path)
+    assert silently or "no such clip" in capfd.readouterr().err
+    assert not multiprocessing.active_children()
+
+
+LEFT = """
+import os, signal
+from vtr.training.ranks import run_ranks
+
+def work(ranks):
+    ranks.meet()
+    if ranks.first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    ranks.meet()
+
+run_ranks(3, work)
 """
 
 
-def test_a_failing_process_ends_the_run(tmp_path: Path) -> None:
-    # in a process of its own: where a peer dies, gloo may end the process that waits for it
-    script = BROKEN.replace("OUT", repr(str(tmp_path)))
-    folder = Path(training_cases.__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode != 0
-    assert "no such clip" in done.stderr
+def test_copies_end_with_the_first_process() -> None:
+    # the copies hold the pipes of standard output and error too: reading to their end waits for them
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_not_finite_in_one_process(tmp_path: Path) -> None:
@@ -123,27 +142,31 @@ def test_not_finite_in_one_process(tmp_path: Path) -> None:
         train(made, Batches(4), TrainOptions(precision="fp32", processes=2), tmp_path)
 
 
-def test_exchange() -> None:
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_exchange(size: int) -> None:
     seen = []
 
     def work(ranks: Ranks) -> None:
-        mine = torch.full((2, 3), float(ranks.rank))
+        mine = torch.full((2, 3), float(ranks.rank), dtype=torch.bfloat16)
         together = ranks.gather(mine)
         total = [torch.full((2,), 1.0 + ranks.rank), torch.ones(1, 2)]
         ranks.add(total)
+        large = torch.arange(SLOT // 4 + 5) + ranks.rank  # of 8 bytes: three rounds
         right = (
-            together.tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
+            together.tolist() == [[float(rank)] * 3 for rank in range(size) for _ in range(2)]
             and torch.equal(ranks.own(together), mine)
-            and total[0].tolist() == [3.0, 3.0]
-            and total[1].tolist() == [[2.0, 2.0]]
-            and ranks.any(ranks.rank == 1)
+            and total[0].tolist() == [size * (size + 1) / 2] * 2
+            and total[1].tolist() == [[size, size]]
+            and torch.equal(ranks.own(ranks.gather(large)), large)
+            and torch.equal(ranks.gather(large)[: len(large)], torch.arange(len(large)))
+            and ranks.any(ranks.rank == size - 1)
             and not ranks.any(False)
         )
-        seen.extend(found["right"] for found in ranks.gather_values({"right": float(right)}))
+        seen.append(ranks.meet(right))
 
     threads = torch.get_num_threads()
-    run_ranks(2, work)
-    assert seen == [1.0, 1.0]
+    run_ranks(size, work)
+    assert seen == [[True] * size]
     assert torch.get_num_threads() == threads
 
 

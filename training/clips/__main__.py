@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtr.errors import VtrError
-
+from ..command import command
 from . import load_world
 from .splits import SPLITS
 from .testset import build
 from .write import ANNOTATIONS, ONE_CAPTION, TRUTH, VIDEOS, write_set
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m vtr.training.clips", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--split", choices=SPLITS, default="combinations", help="default: %(default)s")
@@ -28,15 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("count", "captions"):
         if getattr(given, name) < 1:
             parser.error(f"--{name}: expected at least 1, got {getattr(given, name)}")
-    try:
-        world = load_world(given.pictures)
-        entries = build(given.split, given.count, given.seed, world, given.captions)
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    world = load_world(given.pictures)
+    entries = build(given.split, given.count, given.seed, world, given.captions)
     write_set(given.out, entries, given.split, world)
     print(f"{len(entries)} clips in {given.out / VIDEOS}, with {ANNOTATIONS}, {ONE_CAPTION} and {TRUTH}")
-    return 0
 
 
 if __name__ == "__main__":

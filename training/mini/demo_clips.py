@@ -15,12 +15,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from vtr.errors import UsageError, VtrError
+from vtr.errors import UsageError
 
 from ..clips import World, caption, draw_frames, full_claim, load_world, satisfies
 from ..clips.plan import settled, timed
 from ..clips.scene import Actor, Scene, Segment
 from ..clips.write import encode
+from ..command import command
 from ..pictures import SOURCES
 from .demo_script import CLIPS, SEARCHES, Made, Search
 
@@ -134,19 +135,15 @@ def _joined(segments: Sequence[Segment]) -> list[list[float]]:
     return spans
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m vtr.training.mini.demo_clips")
     parser.add_argument("--into", type=Path, default=FOLDER, help="default: %(default)s")
     parser.add_argument("--pictures", type=Path, help="the folder that training.fetch filled")
     given = parser.parse_args(arguments)
-    try:
-        size = write_demo(given.into, load_world(given.pictures))
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    size = write_demo(given.into, load_world(given.pictures))
     print(f"{len(CLIPS)} clips and {len(SEARCHES)} searches, {size} of {LIMIT} bytes, in {given.into}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from vtr.engine import Engine
-from vtr.errors import VtrError
 from vtr.evaluation import Annotations, Evaluation, evaluate, evaluate_index, read_annotations
 from vtr.export.checkpoint import load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
@@ -31,6 +30,7 @@ from vtr.types import Sampling
 from ..annotated import cache_frames
 from ..checkpoints import model_file
 from ..clips.write import ANNOTATIONS, ONE_CAPTION, VIDEOS
+from ..command import command
 from ..validate import score_matrix
 from .recipe import HEADS, WORDS
 
@@ -118,8 +118,9 @@ def table(results: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m vtr.training.mini.measure", description=(__doc__ or "").partition("\n")[0]
     )
@@ -127,14 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", type=Path, required=True, help="folder of the test sets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
     given = parser.parse_args(arguments)
-    try:
-        results = measure(given.runs, given.sets)
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    results = measure(given.runs, given.sets)
     given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(results)))
-    return 0
 
 
 if __name__ == "__main__":

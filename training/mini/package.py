@@ -15,8 +15,10 @@ from pathlib import Path
 
 from vtr.builtin import BEST, CATALOG, HEADS, SHARED, TOWERS
 from vtr.bundle import Bundle, verify_bundle
-from vtr.errors import BundleError, UsageError, VtrError
+from vtr.errors import BundleError, UsageError
 from vtr.manifest import MANIFEST
+
+from ..command import command
 
 LIMIT = 16_000_000  # bytes of the whole folder
 
@@ -120,8 +122,9 @@ def _write_json(path: Path, value: Mapping[str, object]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m vtr.training.mini.package", description=(__doc__ or "").partition("\n")[0]
     )
@@ -130,13 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, required=True, help="folder to make: python/vtr/models")
     parser.add_argument("--untrained", action="store_true", help="take random weights, to try things out")
     given = parser.parse_args(arguments)
-    try:
-        size = package(given.bundles, given.into.absolute(), given.best, given.untrained)
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    size = package(given.bundles, given.into.absolute(), given.best, given.untrained)
     print(f"{len(given.bundles)} models, {size} of {LIMIT} bytes, in {given.into}; mini is {given.best}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from typing import Any
 
 from torch import Tensor
 
-from vtr.errors import VtrError
 from vtr.export.checkpoint import load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.options import ExportOptions
@@ -31,6 +30,7 @@ from vtr.tokenizer import Tokenizer
 
 from ..checkpoints import model_file
 from ..clips import World, load_world
+from ..command import command
 from ..fresh import SIZES, fresh_towers, with_head
 from ..loop import train
 from ..options import TrainOptions
@@ -178,8 +178,9 @@ def build_heads(towers: Mapping[str, Tensor], seed: int) -> dict[str, ReferenceM
     return models
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m vtr.training.mini.recipe", description=(__doc__ or "").partition("\n")[0]
     )
@@ -197,12 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stages = {
         name: replace(stage, steps=getattr(given, name) or stage.steps) for name, stage in STAGES.items()
     }
-    try:
-        Recipe(given.out, given.seed, given.processes, stages).run()
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    Recipe(given.out, given.seed, given.processes, stages).run()
 
 
 if __name__ == "__main__":

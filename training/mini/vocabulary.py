@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vtr.errors import VtrError
 from vtr.tokenizer import END, START, WORD_END, word_splitter
 
 from ..clips import Clips, World, load_world
+from ..command import command
 
 SIZE = 3584  # at most; the captions give no more than 3486
 CLIPS = 12_000
@@ -65,20 +65,16 @@ def write_merges(path: Path, lines: Sequence[str]) -> None:
     path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m vtr.training.mini.vocabulary", description=__doc__)
     parser.add_argument("file", type=Path, help="file to write, .txt")
     parser.add_argument("--size", type=int, default=SIZE, help="tokens (default: %(default)s)")
     given = parser.parse_args(arguments)
-    try:
-        lines = learn_merges(corpus(load_world()), given.size)
-    except VtrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    lines = learn_merges(corpus(load_world()), given.size)
     write_merges(given.file, lines)
     print(f"{len(lines)} merges in {given.file}")
-    return 0
 
 
 if __name__ == "__main__":
