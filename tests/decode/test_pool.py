@@ -231,10 +231,12 @@ def test_closing_does_not_wait(endless: Path) -> None:
 
 
 SCRIPT = """
-    import sys
+    import sys, time
     from vtr.decode import DecodePool
     from vtr.types import Sampling
     with DecodePool(2, Sampling(frames=4096, fps=25)) as pool:
+        while len(pool.pids) < 2:  # the first may be at work before the second is there
+            time.sleep(0.05)
         list(pool.map(["/missing"] * 8))
         print(*pool.pids, flush=True)
         list(pool.map([sys.argv[1]] * 50))
