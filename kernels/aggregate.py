@@ -9,6 +9,8 @@
                         σ·mean_D(x), so nothing is read again
     AFA                 Σ_f sm_F(w/0.1)_f · n(x_f),   w = W2·ReLU(W1·x + b1) + b2
 
+The blocks take x·φ for x where there are factors φ of the frames (EA's ``intra_mlp``: vtr.kernels.intra).
+
 (Luo et al. 2021; Jing et al.; Tian et al. 2024; export/families has them in PyTorch.) A program holds the
 frames of one video, or AFA's tile of a few, and writes the vector, normalised or not, and the weights with
 which frames went in.
@@ -65,12 +67,14 @@ def gate(
 def pool(
     frames,  # [count, F, D], fp16, bf16 or fp32
     mask,  # [count, F] fp32, 1 on real frames
+    factors,  # [count, F] fp32, which multiply the frames (any pointer where SCALED is false)
     excitation,  # the first gate's weights, fp32 (any pointer where M1 is 0)
     aggregation,  # the second gate's weights, fp32 (any pointer where M2 is 0)
     vectors,  # out: [count, D] fp32
     weights,  # out: [count, F] fp32: vector = Σ_f weights_f · x_f, before normalising
     F: tl.constexpr, D: tl.constexpr, M1: tl.constexpr, M2: tl.constexpr,
-    SIX1: tl.constexpr, SIX2: tl.constexpr, UNIT_FRAMES: tl.constexpr, UNIT: tl.constexpr,
+    SIX1: tl.constexpr, SIX2: tl.constexpr,
+    SCALED: tl.constexpr, UNIT_FRAMES: tl.constexpr, UNIT: tl.constexpr,
     FP: tl.constexpr, DP: tl.constexpr, MP1: tl.constexpr, MP2: tl.constexpr,
 ):  # fmt: skip
     video = tl.program_id(0).to(tl.int64)
@@ -79,6 +83,9 @@ def pool(
     x = tl.load(frames + video * F * D + f[:, None] * D + d[None, :], mask=inside, other=0.0).to(tl.float32)
     mean = tl.sum(x, 1) / D
     share = tl.full((FP,), 1.0, tl.float32)
+    if SCALED:
+        share = tl.load(factors + video * F + f, mask=f < F, other=0.0)
+        mean *= share
     if UNIT_FRAMES:
         share = 1 / tl.maximum(tl.sqrt(tl.sum(x * x, 1)), TINY)
     if M1 > 0:
@@ -114,6 +121,29 @@ def excite(
 
 
 @triton.jit
+def mlp(
+    y, mean, first, bias,
+    ROWS: tl.constexpr, D: tl.constexpr, H: tl.constexpr, DP: tl.constexpr, BH: tl.constexpr,
+    MEAN: tl.constexpr,
+):  # fmt: skip
+    """w2·ReLU(W1·y + b1) of rows ``y [ROWS, DP]``: ``[ROWS]``; ``first`` is W1 [H, D], ``bias`` b1 and w2.
+    With MEAN, W1 is [H, 2D] and takes [y; mean]."""
+    d = tl.arange(0, DP)
+    WIDE: tl.constexpr = 2 * D if MEAN else D
+    out = tl.zeros((ROWS,), tl.float32)
+    for start in range(0, H, BH):
+        h = start + tl.arange(0, BH)
+        both = (d < D)[:, None] & (h < H)[None, :]
+        at = first + h[None, :] * WIDE + d[:, None]
+        hidden = product(y, tl.load(at, mask=both, other=0.0), tl.zeros((ROWS, BH), tl.float32))
+        if MEAN:
+            hidden = product(mean, tl.load(at + D, mask=both, other=0.0), hidden)
+        hidden = tl.maximum(hidden + tl.load(bias + h, mask=h < H, other=0.0)[None, :], 0.0)
+        out += tl.sum(hidden * tl.load(bias + H + h, mask=h < H, other=0.0)[None, :], 1)
+    return out
+
+
+@triton.jit
 def afa(
     frames,  # [count, F, D], fp16 or bf16: y of the temporal head
     first,  # [H, D], as frames: frameLinear.weight
@@ -129,16 +159,7 @@ def afa(
     place, f = video + row // FP, row % FP
     inside = ((place < count) & (f < F))[:, None] & (d < D)[None, :]
     y = tl.load(frames + (place.to(tl.int64) * F + f)[:, None] * D + d[None, :], mask=inside, other=0.0)
-    relevance = tl.zeros((V * FP,), tl.float32)
-    for start in range(0, H, BH):
-        h = start + tl.arange(0, BH)
-        both = (d < D)[:, None] & (h < H)[None, :]
-        w = tl.load(first + h[None, :] * D + d[:, None], mask=both, other=0.0)
-        hidden = product(y, w, tl.zeros((V * FP, BH), tl.float32))
-        hidden += tl.load(bias + h, mask=h < H, other=0.0)[None, :]
-        relevance += tl.sum(
-            tl.maximum(hidden, 0.0) * tl.load(bias + H + h, mask=h < H, other=0.0)[None, :], 1
-        )
+    relevance = mlp(y, y, first, bias, V * FP, D, H, DP, BH, False)
     frame, v = tl.arange(0, FP), video + tl.arange(0, V)
     share = softmax(tl.where((frame < F)[None, :], tl.reshape(relevance, (V, FP)) * 10.0, LOW), 1)
     x = y.to(tl.float32)
@@ -177,6 +198,7 @@ def pool_frames(
     excitation: Gate | None = None,
     aggregation: Gate | None = None,
     *,
+    factors: torch.Tensor | None = None,
     unit_frames: bool = False,
     unit: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -185,23 +207,30 @@ def pool_frames(
     Args:
         frames: ``[n, F, D]``; ``mask [n, F]`` fp32, looked at where there is no aggregation.
         excitation, aggregation: the gates of the block; without either it is the masked mean.
+        factors: φ ``[n, F]`` fp32, which multiply the frames: :func:`vtr.kernels.intra.frame_factors`.
         unit_frames: normalise frames first.
         unit: normalise the vector.
 
     Raises:
-        UsageError: a shape is another one.
+        UsageError: a shape is another one, or factors are given of frames that are normalised.
     """
     check("frames", frames, (None, None, None))
     count, F, D = frames.shape
     check("mask", mask, (count, F))
+    if factors is not None:
+        check("factors", factors, (count, F))
+        if unit_frames:
+            raise UsageError(
+                "expected unit_frames or factors, got both: no model has normalised frames scaled"
+            )
     gates = [gate if gate is None else _checked(gate, F) for gate in (excitation, aggregation)]
     vectors, weights = mask.new_empty((count, D)), mask.new_empty((count, F))
     sizes = [0 if gate is None else gate.hidden for gate in gates]
     buffers = [mask if gate is None else gate.weights for gate in gates]
     six = [gate is not None and gate.relu6 for gate in gates]
     pool[(count,)](
-        frames, mask, *buffers, vectors, weights, F=F, D=D, M1=sizes[0], M2=sizes[1],
-        SIX1=six[0], SIX2=six[1],
+        frames, mask, mask if factors is None else factors, *buffers, vectors, weights,
+        F=F, D=D, M1=sizes[0], M2=sizes[1], SIX1=six[0], SIX2=six[1], SCALED=factors is not None,
         UNIT_FRAMES=unit_frames, UNIT=unit, FP=power_of_two(F), DP=power_of_two(D),
         MP1=power_of_two(sizes[0]), MP2=power_of_two(sizes[1]), num_warps=pool_warps(F, D),
     )  # fmt: skip
@@ -247,3 +276,62 @@ def _checked(gate: Gate, frames: int) -> Gate:
     if gate.weights.numel() != size:
         raise UsageError(f"expected {size} weights of a gate of {frames} frames, got {gate.weights.numel()}")
     return gate
+
+
+# ---- references ----------------------------------------------------------------------------------------
+
+
+def pool_reference(
+    frames: torch.Tensor,
+    mask: torch.Tensor,
+    excitation: Gate | None = None,
+    aggregation: Gate | None = None,
+    *,
+    factors: torch.Tensor | None = None,
+    unit_frames: bool = False,
+    unit: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`pool_frames` in plain torch, step by step, in the type of the frames."""
+    import torch
+
+    share = torch.ones_like(frames[:, :, 0])
+    if factors is not None:
+        share = factors.to(frames)
+    if unit_frames:
+        share = share / frames.norm(dim=-1).clamp(min=1e-12)
+    if excitation is not None:
+        share = share * gate_reference(frames * share[:, :, None], excitation).sigmoid()
+    x = frames * share[:, :, None]
+    if aggregation is not None:
+        weights = gate_reference(x, aggregation).softmax(-1)
+    else:
+        weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
+    vectors = (weights[:, :, None] * x).sum(1)
+    return torch.nn.functional.normalize(vectors, dim=-1) if unit else vectors, weights * share
+
+
+def gate_reference(x: torch.Tensor, gate: Gate) -> torch.Tensor:
+    """W2·act(W1·mean_D(x) + b1) + b2 over the frames (Jing et al., EA-CLIP4Clip): ``[n, F, D]`` ->
+    ``[n, F]``."""
+    frames, hidden = x.shape[1], gate.hidden
+    w1, b1, w2, b2 = gate.weights.to(x).split([hidden * frames, hidden, hidden * frames, frames])
+    inner = (x.mean(-1) @ w1.view(hidden, frames).T + b1).relu()
+    return (inner.clamp(max=6) if gate.relu6 else inner) @ w2.view(frames, hidden).T + b2
+
+
+def excite_reference(x: torch.Tensor, gate: Gate) -> torch.Tensor:
+    """x·σ(gate(x)) in plain torch: ``[n, F, D]``."""
+    return x * gate_reference(x, gate).sigmoid()[:, :, None]
+
+
+def afa_reference(
+    frames: torch.Tensor, first: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """AFA (Tian et al., 2024, TeachCLIP) in plain torch: vectors ``[n, D]``, not normalised, and softmax
+    weights ``[n, F]``. Σ_f sm_F(w/0.1)_f · n(y_f), w = w2·ReLU(W1·y + b1); arguments as in
+    :func:`aggregate_afa`."""
+    import torch
+
+    b1, w2 = bias.to(frames).chunk(2)
+    weights = ((frames @ first.to(frames).T + b1).relu() @ w2 / 0.1).softmax(-1)
+    return (weights[:, :, None] * torch.nn.functional.normalize(frames, dim=-1)).sum(1), weights

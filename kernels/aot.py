@@ -63,12 +63,13 @@ def kernels(spec: Spec, arch: int, k: int) -> list[Kernel]:
     one = Tile(TOPK_BLOCK, 1, TOPK_WARPS, 1)
     blocks: Grid = {"x": {"of": "texts"}, "y": {"of": "count", "per": TOPK_BLOCK}}
     merge_args = {"keys": "*i64", "out": "*i64", "count": "i32"}
-    scores_args = {"scores": "*fp32", "keys": "*i64", "count": "i32", "stride": "i32", "first": "i32"}
+    scores_args = {"scores": "*fp32", "keys": "*i64", "live": "*u8"}
+    scores_args |= {"count": "i32", "stride": "i32", "first": "i32"}
     merge = Kernel("topk_merge", topk.topk_merge, merge_args, best, one, blocks)
+    chosen = [Kernel("topk_scores", topk.topk_scores, scores_args, best, one, blocks), merge]
     if spec.scoring == "holistic":
-        return [_holistic(spec, arch, k), merge]
-    scorer = _tcmgc(spec, arch) if spec.scoring == "tcmgc" else _xclip(spec, arch)
-    return [scorer, Kernel("topk_scores", topk.topk_scores, scores_args, best, one, blocks), merge]
+        return [*_holistic(spec, arch, k), *chosen]
+    return [_tcmgc(spec, arch) if spec.scoring == "tcmgc" else _xclip(spec, arch), *chosen]
 
 
 def _per_tile(tile: Tile) -> Grid:
@@ -93,16 +94,19 @@ def _xclip(spec: Spec, arch: int) -> Kernel:
     return Kernel("xclip_score", xclip.xclip_score, args, xclip.constants(arch, spec), tile, _per_tile(tile))
 
 
-def _holistic(spec: Spec, arch: int, k: int) -> Kernel:
+def _holistic(spec: Spec, arch: int, k: int) -> list[Kernel]:
     from . import holistic
 
     tile, stored = holistic_tile(arch, spec), f"*{spec.storage}"
-    args = {"vectors": stored, "probes": stored, "keys": "*i64", "count": "i32", "texts": "i32"}
-    args |= {"first": "i32", "scale": "fp32"}
     grid: Grid = {"x": {"of": "texts", "per": HOLISTIC_TEXTS}, "y": {"of": "count", "per": tile.videos}}
-    return Kernel(
-        "holistic_topk", holistic.holistic_topk, args, holistic.constants(arch, spec, k), tile, grid
-    )
+    args = {"vectors": stored, "probes": stored}
+    of_best = {"keys": "*i64", "live": "*u8", "count": "i32", "texts": "i32", "first": "i32", "scale": "fp32"}
+    of_all = {"logits": "*fp32", "count": "i32", "texts": "i32", "stride": "i32", "scale": "fp32"}
+    best, every = holistic.constants(arch, spec, k), holistic.score_constants(arch, spec)
+    return [
+        Kernel("holistic_topk", holistic.holistic_topk, args | of_best, best, tile, grid),
+        Kernel("holistic_score", holistic.holistic_score, args | of_all, every, tile, grid),
+    ]
 
 
 # ---- compiling -----------------------------------------------------------------------------------------
@@ -131,6 +135,10 @@ def build(
             if names is not None and kernel.name not in names:
                 continue
             compiled = compile_kernel(kernel, arch)
+            if resources(compiled.asm["cubin"])[1]:
+                # The assembler may rather keep a few bytes in memory than give up a second block on each
+                # processor. Told the limit, it stops weighing that.
+                compiled = compile_kernel(kernel, arch, most_registers(kernel.tile.warps))
             if kernel.name not in described:  # its PTX: of the oldest, which newer ones run too
                 described[kernel.name] = _describe(kernel, compiled, out)
             entry = described[kernel.name]
@@ -141,8 +149,14 @@ def build(
     return metadata
 
 
-def compile_kernel(kernel: Kernel, arch: int) -> Any:
-    """Triton's compiled kernel, for a machine that need not be here."""
+def most_registers(warps: int) -> int:
+    """Registers that a thread can have in a block of so many warps."""
+    return min(255, 65536 // (32 * warps))
+
+
+def compile_kernel(kernel: Kernel, arch: int, registers: int | None = None) -> Any:
+    """Triton's compiled kernel, for a machine that need not be here; ``registers`` is the most a thread may
+    use, and without it the assembler chooses."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -159,7 +173,7 @@ def compile_kernel(kernel: Kernel, arch: int) -> Any:
         # Every buffer begins at a multiple of 16 bytes, as all that the driver allocates does.
         {(numbers[name],): [["tt.divisibility", 16]] for name, kind in kernel.args.items() if kind[0] == "*"},
     )
-    options = {"num_warps": kernel.tile.warps, "num_stages": kernel.tile.stages}
+    options = {"num_warps": kernel.tile.warps, "num_stages": kernel.tile.stages, "maxnreg": registers}
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 

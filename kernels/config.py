@@ -43,7 +43,17 @@ class Spec:
                 )
         if self.dim % 16:
             raise UsageError(f"expected dim as a multiple of 16, got {self.dim}: score on the CPU")
-        if self.scoring == "tcmgc" and not 1 <= self.keep <= self.words:
+        if self.scoring == "tcmgc":
+            self._check_tcmgc()
+
+    def _check_tcmgc(self) -> None:
+        """More frames or words than this do not fit the registers of a block."""
+        for name, most in (("frames", 16), ("words", 32)):
+            if getattr(self, name) > most:
+                raise UsageError(
+                    f"expected {name} of TC-MGC up to {most}, got {getattr(self, name)}: score on the CPU"
+                )
+        if not 1 <= self.keep <= self.words:
             raise UsageError(f"expected keep from 1 to {self.words} (words), got {self.keep}")
 
 
@@ -78,18 +88,20 @@ def large_shared(arch: int) -> bool:
 
 
 def multi_grained_tile(arch: int, spec: Spec) -> Tile:
-    """TC-MGC and X-CLIP. A program's largest array is videos × W × max(W, frames) numbers of fp32, over 256
-    threads.
+    """TC-MGC and X-CLIP: 256 threads, and as many videos as their registers take.
 
-    For TC-MGC at W = 32 that is 16 registers a thread for 4 videos, and some four such arrays are alive at a
-    time; 8 videos reach the limit of 255 registers on sm_90 and pass it by 4 at K = 3. X-CLIP's arrays are
-    smaller: 8 videos fit on sm_90 and sm_100, where large products take their operands from shared memory.
+    A tile of 4 videos × 4 frames is the least that fills a matrix unit's 16 rows. TC-MGC's largest array,
+    videos × W × W numbers of fp32, is 16 registers a thread for 4 videos at W = 32, and several such arrays
+    are alive at a time: 8 videos pass the limit of 255 registers. X-CLIP's are smaller: 8 videos fit on sm_90
+    and sm_100; on sm_80 half a step along D lets two blocks share a processor.
     """
-    words, frames = padded_words(spec.words), padded_frames(spec.frames)
-    most = 8 if spec.scoring == "xclip" and arch in (90, 100) else 4
-    area = words * max(words if spec.scoring == "tcmgc" else frames, frames)
+    stages = 3 if large_shared(arch) else 2
+    if spec.scoring == "tcmgc":
+        return Tile(4, depth(spec.dim, 64), 8, stages)
+    most = 8 if arch in (90, 100) else 4
+    area = padded_words(spec.words) * padded_frames(spec.frames)
     videos = max(1, min(most, most * 1024 // area))
-    return Tile(videos, depth(spec.dim, 64), 8, 3 if large_shared(arch) else 2)
+    return Tile(videos, depth(spec.dim, 32 if arch == 80 else 64), 8, stages)
 
 
 TOPK_BLOCK = 512  # scores of one round's program: 4 keys of 64 bits a thread
@@ -116,8 +128,13 @@ def afa_tile(large: bool, frames: int, dim: int) -> tuple[int, int, int]:
     return max(1, rows // padded_frames(frames)), min(64, max(16, rows * 512 // power_of_two(dim))), 8
 
 
-GRAM_VIDEOS, GRAM_STEP, GRAM_WARPS = (
-    4,
-    32,
-    4,
-)  # 64 rows of 16 frames; three Gram matrices are 24 registers a thread
+def intra_tile(frames: int, dim: int) -> tuple[int, int, int]:
+    """As :func:`afa_tile`, on every machine with little shared memory and half a step: the means lie beside
+    the frames."""
+    videos, hidden, warps = afa_tile(False, frames, dim)
+    return videos, max(16, hidden // 2), warps
+
+
+GRAM_VIDEOS = 4  # 64 rows of 16 frames; three Gram matrices are 24 registers a thread
+GRAM_STEP = 32
+GRAM_WARPS = 4

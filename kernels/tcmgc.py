@@ -18,8 +18,9 @@ of which 3 columns are used (its other W − 3 are what packing costs, 23% at L 
 tile of videos × FP/4 rows, and only those quarters that hold frames: 12 frames are 3 of 4, so no row is idle;
 13 frames waste 3 of 16. The epilogue, a small part, works on all FP.
 
-**Epilogue.** Small products (Gram forms, A = a·(k·p̂), both ISA matrices) are on the matrix units in three
-TF32 pieces, which is float32 to about 1e-6; the softmaxes at λ = 100 would show less. Bi-SR sorts W rows of W
+**Epilogue.** Small products are on the matrix units: Gram forms and A = a·(k·p̂) in three TF32 pieces, the
+matrices of ISA in three of fp16, which is float32 to about 1e-6; the softmaxes at λ = 100 would show less.
+Bi-SR sorts W rows of W
 words, transposes, and sorts K rows of W frames; see :mod:`vtr.kernels.networks` for what that costs. At K =
 22 it is 2 × 191 exchanges, each one minimum and one maximum, for each of 32 threads.
 """
@@ -31,11 +32,12 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
-from .config import Spec, multi_grained_tile, padded_frames, padded_words, power_of_two
+from . import multi_grained
+from .config import Spec, multi_grained_tile, power_of_two
 from .launch import arch_of, check
 from .multi_grained import by_frames, quarter
 from .networks import descending, first_of, largest
-from .numerics import LOW, softmax
+from .numerics import LOW, exact_product, softmax
 from .tcmgc_buffers import SCALARS
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ EPS = tl.constexpr(1e-5)
 def times(p, matrix, R: tl.constexpr, S: tl.constexpr):
     """``p [R, S] @ matrix [S, S]`` in float32, on the matrix units where these take so small a square."""
     if S >= 16:
-        return tl.dot(p, matrix, input_precision="tf32x3")
+        return exact_product(p, matrix)
     else:
         return tl.sum(p[:, :, None] * matrix[None, :, :], 1)
 
@@ -204,7 +206,7 @@ def single_rows(
     j = tl.arange(0, W)[None, :]
     rest = (j >= K) & (j < L)
     top = tl.max(tl.where(rest, a, LOW), 1)
-    e = tl.where(rest, tl.exp(a - top[:, None]), 0.0)
+    e = tl.exp(tl.where(rest, a - top[:, None], LOW))
     # Where all words are kept the rest is empty and its fusion 0.
     fused = tl.sum(e * tl.where(rest, a, 0.0), 1) / tl.maximum(tl.sum(e, 1), 1e-30)
     edge = weights + 6 * S * S
@@ -290,18 +292,7 @@ def tcmgc_score(
 
 def constants(arch: int, spec: Spec) -> dict[str, int]:
     """The kernel's compile-time arguments."""
-    tile = multi_grained_tile(arch, spec)
-    return {
-        "F": spec.frames,
-        "L": spec.words,
-        "D": spec.dim,
-        "K": spec.keep,
-        "V": tile.videos,
-        "W": padded_words(spec.words),
-        "FP": padded_frames(spec.frames),
-        "S": power_of_two(spec.keep),
-        "BD": tile.depth,
-    }
+    return {**multi_grained.constants(arch, spec), "K": spec.keep, "S": power_of_two(spec.keep)}
 
 
 def score(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import padded_words, power_of_two
+from .multi_grained import fits_fp16
 
 Floats = NDArray[np.float32]
 
@@ -62,12 +63,15 @@ def prepare_weights(head: Mapping[str, NDArray[Any]]) -> Floats:
     second's last row and last column, [2, S]; then 32 numbers: its corner, the five constants of the norms
     (variance, ‖cc∘g3‖², (cc∘g3)·b3, ‖b3‖², the floor of ‖z‖²), exp(logit_scale), one free, and logit_weight
     [4, 4].
+
+    Raises:
+        UsageError: a number of a matrix does not fit fp16, in two pieces of which the kernel multiplies them.
     """
     keep = len(head[SQUARES[0]])
     size = power_of_two(keep)
     squares = np.zeros((len(SQUARES), size, size), np.float32)
     for number, name in enumerate(SQUARES):
-        squares[number, :keep, :keep] = head[name][:keep, :keep]
+        squares[number, :keep, :keep] = fits_fp16(name, head[name])[:keep, :keep]
     fused = head[SQUARES[1]]
     edge = np.zeros((2, size), np.float32)
     edge[0, :keep], edge[1, :keep] = fused[keep, :keep], fused[:keep, keep]

@@ -10,7 +10,7 @@
 **Rows.** As in :mod:`vtr.kernels.tcmgc` the products run over quarters of the padded frames that hold any: 12
 frames leave no row idle. A text is one matrix of 2·W columns against the frames (w·Lm, and one group of which
 only s is used, for a column has to go somewhere) and one of 2·W against the video vectors (w; s·G).
-The products with M are on the matrix units in three TF32 pieces, which is float32 to about 1e-6.
+The products with M are on the matrix units in three pieces of fp16, which is float32 to about 1e-6.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from .config import Spec, multi_grained_tile, padded_frames, padded_words
 from .launch import arch_of, check
-from .multi_grained import by_frames, quarter
-from .numerics import LOW, product, softmax
+from .multi_grained import by_frames, constants, fits_fp16, quarter
+from .numerics import LOW, exact_product, product, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def isa(a, weight, N: tl.constexpr, P: tl.constexpr):
     n = tl.arange(0, P)
     matrix = tl.load(weight + n[:, None] * P + n[None, :])
     p = softmax(tl.where(n[None, :] < N, a * TEMPERATURE, LOW), 1)
-    return tl.sum(tl.dot(p, matrix, input_precision="tf32x3") * a, 1)
+    return tl.sum(exact_product(p, matrix) * a, 1)
 
 
 @triton.jit
@@ -143,31 +143,21 @@ def prepare_query(query: Query) -> Floats:
 
 def prepare_weights(head: Mapping[str, NDArray[Any]]) -> Floats:
     """A head's small parameters, fp32: the matrices of ``OF_WORDS`` [W, W], those of ``OF_FRAMES`` [FP, FP],
-    exp(logit_scale) / 4, three free."""
+    exp(logit_scale) / 4, three free.
+
+    Raises:
+        UsageError: a number of a matrix does not fit fp16, in two pieces of which the kernel multiplies them.
+    """
     words, frames = len(head[OF_WORDS[0]]), len(head[OF_FRAMES[0]])
     wide, tall = padded_words(words), padded_frames(frames)
     of_words = np.zeros((3, wide, wide), np.float32)
     of_frames = np.zeros((3, tall, tall), np.float32)
     for number in range(3):
-        of_words[number, :words, :words] = head[OF_WORDS[number]]
-        of_frames[number, :frames, :frames] = head[OF_FRAMES[number]]
+        of_words[number, :words, :words] = fits_fp16(OF_WORDS[number], head[OF_WORDS[number]])
+        of_frames[number, :frames, :frames] = fits_fp16(OF_FRAMES[number], head[OF_FRAMES[number]])
     scalars = np.zeros(SCALARS, np.float32)
     scalars[0] = np.exp(head["logit_scale"][0]) / 4
     return np.concatenate([of_words.ravel(), of_frames.ravel(), scalars])
-
-
-def constants(arch: int, spec: Spec) -> dict[str, int]:
-    """The kernel's compile-time arguments."""
-    tile = multi_grained_tile(arch, spec)
-    return {
-        "F": spec.frames,
-        "L": spec.words,
-        "D": spec.dim,
-        "V": tile.videos,
-        "W": padded_words(spec.words),
-        "FP": padded_frames(spec.frames),
-        "BD": tile.depth,
-    }
 
 
 def score(
@@ -196,3 +186,37 @@ def score(
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return logits
+
+
+def xclip_reference(
+    head: Mapping[str, torch.Tensor],
+    sentence: torch.Tensor,
+    words: torch.Tensor,
+    frames: torch.Tensor,
+    vectors: torch.Tensor,
+) -> torch.Tensor:
+    """The direct form in plain torch: logits ``[T, n]``, in the type of the arguments.
+
+    The formulas are those at the top of this file, with s = n(sentence), w = n(words), f = n(frames) and
+    v = n(vectors).
+
+    Args:
+        head: a checkpoint's tensors by name.
+        sentence: ``[T, D]``, ``words [T, L, D]``.
+        frames: raw frames ``[n, F, D]``, ``vectors [n, D]``.
+    """
+    import torch
+
+    def isa(a: torch.Tensor, name: str, which: str = "") -> torch.Tensor:
+        return (((100 * a).softmax(-1) @ head[f"{name}_weight{which}"]) * a).sum(-1)
+
+    s, w, f, v = (torch.nn.functional.normalize(x, dim=-1) for x in (sentence, words, frames, vectors))
+    a = torch.einsum("tld,nfd->tnlf", w @ head["local_mat_weight"], f)
+    c, r = isa(a.mT, "word_mat"), isa(a, "frame_mat")  # [T, n, F], [T, n, L]
+    four = [
+        (s @ head["global_mat_weight"]) @ v.T,
+        isa(torch.einsum("tld,nd->tnl", w, v), "word_logit"),
+        isa(torch.einsum("td,nfd->tnf", s, f), "frame_logit"),
+        (isa(c, "frame_mat", "2") + isa(r, "word_mat", "2")) / 2,
+    ]
+    return head["logit_scale"].exp() * torch.stack(four).mean(0)

@@ -22,3 +22,10 @@ def device(array, dtype=torch.float32):
 def rounded(array, storage):
     """A float32 array as the storage type leaves it, in float64."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(STORAGE[storage]).double().numpy()
+
+
+def wide(array):
+    """An array, or the arrays of a dictionary, in float64, as the references take them."""
+    if isinstance(array, dict):
+        return {name: wide(value) for name, value in array.items()}
+    return torch.from_numpy(np.asarray(array, np.float64))
