@@ -14,7 +14,7 @@ CORE := CMakeLists.txt $(shell find engine python/core -type f)
 CPP  := $(shell find engine python/core tests/engine examples -name '*.[ch]' -o -name '*.[ch]pp')
 comma := ,
 
-.PHONY: help setup demo test engine-test sanitize fuzz pictures lint format bench bench-scoring kills clean
+.PHONY: help setup demo test engine-test sanitize fuzz pictures lint format bench kills gpu-proof kernels clean
 
 help:
 	@echo "make demo [VIDEOS=folder]  index a folder of clips (its own, or yours) and search it"
@@ -23,8 +23,9 @@ help:
 	@echo "make engine-test           the tests of the C++ core"
 	@echo "make sanitize              the same under the address, undefined-behaviour and thread sanitizers"
 	@echo "make lint                  formatting, lint and types; 'make format' repairs"
-	@echo "make bench                 indexing against the published loader's way"
-	@echo "make bench-scoring         scoring against PyTorch and FAISS"
+	@echo "make bench [VIDEOS=folder] every claim measured beside what else there is (vtr-bench)"
+	@echo "make gpu-proof             on a machine with an NVIDIA GPU: check and time what runs on it"
+	@echo "make kernels               compile every shipped kernel for every architecture (needs no GPU)"
 	@echo "make kills                 the long campaign: 200 kills of an indexing run"
 	@echo "make pictures              fetch the pictures that training clips are made of (needs npm)"
 	@echo "make fuzz [FUZZ=600]       the long campaign: frozen banks, damaged in every way, for so many seconds"
@@ -48,7 +49,12 @@ $(VENV)/.ready: $(VENV)/.tools pyproject.toml $(CORE)
 demo: setup
 	$(BIN)/vtr demo $(if $(VIDEOS),--videos $(VIDEOS))
 
-test: setup
+# Compilers and a decoder for NVIDIA GPUs that can be tested without one.
+$(VENV)/.gpu: $(VENV)/.ready constraints.txt
+	$(BIN)/pip install -q -c constraints.txt triton tensorrt-rtx-cu13 nvidia-dali-cuda130
+	touch $@
+
+test: setup $(VENV)/.gpu
 	$(BIN)/pytest -n $(JOBS) --dist loadscope
 
 # $(call build,FOLDER,OPTIONS) builds the core, its tests and its example in build/FOLDER; $(call ctest,FOLDER) runs
@@ -88,10 +94,14 @@ format: setup
 	$(BIN)/clang-format -i $(CPP)
 
 bench: setup
-	$(BIN)/python -m benchmarks.indexing $(if $(VIDEOS),--videos $(VIDEOS))
+	$(BIN)/vtr-bench $(if $(VIDEOS),--videos $(VIDEOS))
 
-bench-scoring: setup
-	$(BIN)/python -m benchmarks.scoring
+kernels: setup $(VENV)/.gpu
+	VTR_KERNELS=all $(BIN)/pytest tests/kernels/test_aot.py
+
+# No setup: it runs with the Python and the packages that the machine has.
+gpu-proof:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
 kills: setup
 	VTR_KILLS=200 $(BIN)/pytest tests -k kill

@@ -14,6 +14,11 @@ Work = Callable[[], Any]
 OURS = "vtr"  # name of the contender that ratios are told of
 
 
+def is_ours(contender: str) -> bool:
+    """Whether a contender is vtr, in whatever setting: "vtr", "vtr fast", "vtr, 1,000 candidates"."""
+    return contender.split(",")[0].split()[0] == OURS
+
+
 @dataclass(frozen=True)
 class Context:
     """What every case of a run is given.
@@ -54,7 +59,8 @@ class Measurement:
         leaves_out: what the timing does not contain.
         skipped: contenders that are not here, and why.
         ceiling: of `OURS`, where one applies.
-        settings: numbers by which plots arrange measurements, e.g. {"videos": 10_000}.
+        settings: numbers by which plots arrange measurements, e.g. {"videos": 10_000}; "flop" and "bytes" of
+            one item put the measurement into the roofline.
     """
 
     name: str
@@ -76,8 +82,18 @@ class Disagreement(Exception):
 class Case:
     """A kind of measurement.
 
-    ``prepare`` yields measurements one at a time, so that one's memory is free when the next is made; a case
-    that is no matter of repeating (memory, say) yields records instead.
+    ``prepare`` yields measurements one at a time, so that one's memory is free when the next is made. A case
+    that times in its own way, or that is no matter of time, yields records instead. Such a record has a
+    "name" and any of
+
+    - "microseconds": ``{contender: {"p20", "p50", "p80", …}}`` of one "item", and "times_faster", as `run`
+      makes them: then tables, plots and ``vtr-bench compare`` treat it as one of `run`'s;
+    - "figures": ``{label with its unit: number}``, e.g. ``{"peak, MB": 310.5}``;
+    - "stages": ``{stage: seconds}``, where the time of one call went: the plot of indexing is made of it;
+    - "settings", "check", "leaves_out", "skipped", as a `Measurement` has them.
+
+    A `ModuleNotFoundError` or a `vtr.BackendError` that leaves ``prepare`` means that what the whole case
+    needs is not installed: the case is skipped by name and the others run.
     """
 
     name: str
@@ -99,14 +115,17 @@ def run(measurement: Measurement, context: Context) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": measurement.name,
         "item": measurement.item,
+        "items": measurement.items,
         "settings": dict(measurement.settings),
         "check": dict(measurement.check),
-        "microseconds": {name: summary(times, measurement.items * 1e-6) for name, times in seconds.items()},
+        "microseconds": {
+            name: summary(times, measurement.items * 1e-6, 6) for name, times in seconds.items()
+        },
         "times_faster": ratios(seconds),
         "leaves_out": measurement.leaves_out,
         "skipped": dict(measurement.skipped),
     }
-    if measurement.ceiling is not None:
+    if measurement.ceiling is not None and measurement.ceiling.peak in context.ceilings:
         reached = measurement.ceiling.amount / statistics.median(seconds[OURS])
         record["of_ceiling"] = {
             "peak": measurement.ceiling.peak,

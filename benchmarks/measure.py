@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,15 +47,3 @@ def summary(values: list[float], unit: float = 1.0, digits: int = 3) -> dict[str
 def ratio(baseline: list[float], ours: list[float]) -> dict[str, float]:
     """How many times faster, by pairs that ran next to each other."""
     return summary([a / b for a, b in zip(baseline, ours, strict=True)], digits=2)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -77,8 +77,10 @@ def new_bundle(output: Path, force: bool = False) -> Iterator[BundleWriter]:
     directory = output.with_name(f".{output.name}.{secrets.token_hex(4)}.partial")
     directory.mkdir()
     try:
-        yield BundleWriter(directory)
-        sync_folder(directory)
+        writer = BundleWriter(directory)
+        yield writer
+        for folder in {directory, *((directory / name).parent for name in writer.files)}:
+            sync_folder(folder)
         _put_in_place(directory, output, force)
     finally:
         shutil.rmtree(directory, ignore_errors=True)  # nothing is there any more when all went well
@@ -100,6 +102,7 @@ def _put_in_place(directory: Path, output: Path, force: bool) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
     with open(path, "wb") as file:
         file.write(content)
         file.flush()

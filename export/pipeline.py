@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from vtr.bundle import Bundle
 from vtr.errors import UsageError
 from vtr.export.bundle import BundleWriter, check_target, new_bundle
 from vtr.export.checkpoint import download, load_checkpoint
+from vtr.export.cuda import add_kernels, check_arches, kernel_spec
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.onnx_graphs import graphs, serialize, to_onnx
 from vtr.export.options import ExportOptions
@@ -46,6 +47,7 @@ def export_checkpoint(
     *,
     name: str | None = None,
     vocab: str | os.PathLike[str] | None = None,
+    cuda: Sequence[int] | None = None,
 ) -> ExportReport:
     """Export a trained checkpoint to a bundle.
 
@@ -58,14 +60,17 @@ def export_checkpoint(
         progress: called with a line of text at each stage.
         name: what the bundle calls itself; the checkpoint's name by default.
         vocab: the tokenizer's vocabulary; by default the one beside the checkpoint, else CLIP's own.
+        cuda: also compile the kernels for these GPU architectures (of ``vtr.kernels.config.ARCHES``, e.g.
+            90); needs Triton, and no GPU.
 
     Raises:
+        BackendError: kernels are wanted, and Triton is not installed.
         CheckpointError: the checkpoint cannot be read or does not say which model it holds.
         BundleError: the bundle would not compute what the checkpoint does.
         UsageError: an option or the output cannot be used.
     """
     say = progress or (lambda line: None)
-    _check_arguments(Path(output), precision, force)
+    _check_arguments(Path(output), precision, force, cuda)
     say(f"reading {source}")
     if name is None:
         name = _name_of(os.fspath(source))
@@ -74,7 +79,7 @@ def export_checkpoint(
     model = build_model(load_checkpoint(source), options)
     if vocab is None and has_tokenizer(Path(source)):
         vocab = source
-    return export_model(model, output, precision, force, progress, name=name, vocab=vocab)
+    return export_model(model, output, precision, force, progress, name=name, vocab=vocab, cuda=cuda)
 
 
 def _name_of(source: str) -> str:
@@ -92,16 +97,21 @@ def export_model(
     name: str = "model",
     trained: bool = True,
     vocab: str | os.PathLike[str] | None = None,
+    cuda: Sequence[int] | None = None,
 ) -> ExportReport:
     """Export a reference model, which is left in evaluation; see `export_checkpoint`. ``trained=False`` marks
     random weights as such."""
     say = progress or (lambda line: None)
     model.eval()  # batch norms: the bundle has the running statistics, and the comparison must not move them
     output = Path(os.path.abspath(output))
-    _check_arguments(output, precision, force)
+    arches = _check_arguments(output, precision, force, cuda)
+    spec = kernel_spec(model.scoring, model.sizes) if arches else None
     with new_bundle(output, force) as writer:
         _write_files(writer, model, precision, vocab, say)
         entries = _entries(model, precision, name, trained)
+        if spec is not None:
+            say(f"compiling kernels for {', '.join(f'sm_{arch}' for arch in arches)}")
+            entries["cuda"] = add_kernels(writer, spec, arches)
         writer.write_manifest({**entries, "parity": {}})
         say("comparing with the reference model")
         parity = check_parity(Bundle.open(writer.directory), model)
@@ -110,10 +120,14 @@ def export_model(
     return ExportReport(output, manifest, list(model.notes), parity)
 
 
-def _check_arguments(output: Path, precision: str, force: bool) -> None:
+def _check_arguments(
+    output: Path, precision: str, force: bool, cuda: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Refuse what cannot be done before anything is read; the architectures to compile for, if any."""
     if precision not in PRECISIONS:
         raise UsageError(f"expected a precision of {', '.join(PRECISIONS)}, got {precision!r}")
     check_target(Path(os.path.abspath(output)), force)
+    return () if cuda is None else check_arches(cuda)
 
 
 def _write_files(

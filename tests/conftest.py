@@ -1,6 +1,7 @@
 """Fixtures shared by all folders: small exported models, small video files, the shared clips."""
 
 import fcntl
+import gc
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,21 @@ def clips(tmp_path_factory):
     for seed, seconds in enumerate([1, 2, 3, 4, 5, 8, 13, 15]):
         write_video(folder / f"clip{seed}.mp4", seconds, seed=seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def stand_in_driver(tmp_path_factory):
+    """The stand-in for NVIDIA's driver, built and loaded."""
+    import stand_in
+
+    return stand_in.StandIn(stand_in.build(tmp_path_factory.mktemp("driver")))
+
+
+@pytest.fixture
+def gpu(stand_in_driver, monkeypatch):
+    """One GPU of the stand-in, of compute capability 9.0 with 1 GiB, whose driver was never misused."""
+    monkeypatch.setenv("VTR_CUDA_LIBRARY", str(stand_in_driver.path))
+    stand_in_driver.reset()
+    yield stand_in_driver
+    gc.collect()
+    assert stand_in_driver.misuses == []

@@ -60,6 +60,14 @@ vtr_status vtr_device_bank_update(vtr_device_bank* device_bank) {
     });
 }
 
+vtr_status vtr_device_bank_follow(vtr_device_bank* device_bank, const vtr_bank* bank) {
+    return guarded([&] {
+        require(device_bank, "device_bank");
+        require(bank, "bank");
+        device_bank->bank->follow(bank->bank);
+    });
+}
+
 size_t vtr_device_bank_count(const vtr_device_bank* device_bank) {
     return device_bank ? device_bank->bank->count() : 0;
 }
@@ -82,6 +90,6 @@ vtr_status vtr_device_search(vtr_device_bank* device_bank, size_t texts, const f
         require(ids, "ids");
         require(scores, "scores");
         cuda::DeviceBank& bank = *device_bank->bank;
-        bank.search(texts_of(*bank.bank->scorer, texts, sentence, words, wanted.pool), wanted, ids, scores, found);
+        bank.search(texts_of(*bank.scorer, texts, sentence, words, wanted.pool), wanted, ids, scores, found);
     });
 }

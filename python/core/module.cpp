@@ -1,17 +1,11 @@
 // vtr._core: the classes of libvtr in Python. Every rule of vtr/vtr.h holds here; shapes are checked before the
 // core sees a pointer, and the interpreter's lock is let go of while it works.
-#include <nanobind/nanobind.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <unistd.h>
 
-#include <optional>
-
-#include "arrays.hpp"
-#include "status.hpp"
-#include "vtr/vtr.h"
+#include "paths.hpp"
+#include "texts.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -19,35 +13,10 @@ using namespace nb::literals;
 namespace vtr::python {
 namespace {
 
-struct Pool {
-    std::shared_ptr<vtr_pool> handle;
-};
-
-struct Model {
-    std::shared_ptr<const vtr_model> handle;
-
-    vtr_model_options options() const {
-        vtr_model_options options{};
-        options.size = sizeof options;
-        run([&] { return vtr_model_describe(handle.get(), &options); });
-        return options;
-    }
-};
-
 struct Query {
     std::shared_ptr<const vtr_query> handle;
     size_t texts() const { return vtr_query_texts(handle.get()); }
 };
-
-struct Bank {
-    std::shared_ptr<vtr_bank> handle;
-
-    size_t count() const { return vtr_bank_count(handle.get()); }
-    Bank clone() const;
-};
-
-using Pools = std::optional<Pool>;  // None works on the calling thread alone
-vtr_pool* pool_of(const Pools& pool) { return pool ? pool->handle.get() : nullptr; }
 
 // ---- pools and models ------------------------------------------------------------------------------------
 
@@ -94,12 +63,6 @@ Bank make_bank(const Model& model) {
     return adopt(bank);
 }
 
-Bank Bank::clone() const {
-    vtr_bank* bank = nullptr;
-    run([&] { return vtr_bank_clone(handle.get(), &bank); });
-    return adopt(bank);
-}
-
 void append_videos(Bank& bank, nb::handle ids, const nb::dict& columns) {
     const Array numbers(ids, "ids");
     const std::span<const int64_t> rows = numbers.integers();
@@ -114,13 +77,6 @@ size_t remove_videos(Bank& bank, nb::handle ids) {
     size_t removed = 0;
     run([&] { return vtr_bank_remove(bank.handle.get(), rows.data(), rows.size(), &removed); });
     return removed;
-}
-
-std::string system_path(nb::handle path) {
-    PyObject* bytes = nullptr;
-    if (!PyUnicode_FSConverter(path.ptr(), &bytes)) throw nb::python_error();
-    const nb::bytes owned = nb::steal<nb::bytes>(bytes);
-    return {owned.c_str(), owned.size()};
 }
 
 Bank load(nb::handle path, const std::string& isa, bool fast, const Pools& pool, bool trust) {
@@ -167,45 +123,27 @@ nb::object path_of(const Bank& bank, int64_t id) {
 // ---- queries and searches --------------------------------------------------------------------------------
 
 Query make_query(const Model& model, nb::handle sentence, nb::handle words, const Pools& pool) {
-    const vtr_model_options sizes = model.options();
-    const Array sentences(sentence, "sentence");
-    const int64_t texts = sentences.rows();
-    const float* of_sentences = sentences.floats_of({texts, sizes.dim});
-    if (words.is_none() != (sizes.words == 0))
-        refuse(sizes.words ? "expected words for " + std::string(sizes.scoring) + " scoring, got None"
-                           : "holistic scoring does not look at words: pass None");
-    std::optional<Array> of_words;
-    if (sizes.words) of_words.emplace(words, "words");
-    const float* word_data = of_words ? of_words->floats_of({texts, sizes.words, sizes.dim}) : nullptr;
+    const TextArrays texts(model.options(), sentence, words);
     vtr_query* query = nullptr;
     run([&] {
-        return vtr_query_create(model.handle.get(), size_t(texts), of_sentences, word_data, pool_of(pool), &query);
+        return vtr_query_create(model.handle.get(), size_t(texts.count), texts.sentences, texts.words,
+                                pool_of(pool), &query);
     });
     return {{query, vtr_query_free}};
 }
 
-auto search(const Bank& bank, const Query& query, size_t k, size_t candidates, nb::handle only,
-            const Pools& pool) {
-    const size_t texts = query.texts();
-    std::optional<Array> chosen;
-    if (!only.is_none()) chosen.emplace(only, "only");
-    const std::span<const int64_t> among = chosen ? chosen->integers() : std::span<const int64_t>();
-    const int64_t nothing = 0;  // an empty choice is not the same as none: the pointer must not be NULL
-    vtr_search_options options{.size = sizeof options,
-                               .k = k,
-                               .candidates = candidates,
-                               .only = chosen ? among.data() : nullptr,
-                               .only_count = among.size(),
-                               .pool = pool_of(pool)};
-    if (chosen && !options.only) options.only = &nothing;
-    Result<int64_t, 2> ids({texts, k});
-    Result<float, 2> scores({texts, k});
-    std::vector<size_t> found(texts);
-    run([&] {
-        return vtr_search(bank.handle.get(), query.handle.get(), &options, ids.data(), scores.data(),
-                          found.data());
+nb::tuple search(const Bank& bank, const Query& query, size_t k, size_t candidates, nb::handle only,
+                 const Pools& pool) {
+    const Choice choice(only);
+    vtr_search_options options{};
+    options.size = sizeof options;
+    options.k = k;
+    options.candidates = candidates;
+    options.pool = pool_of(pool);
+    choice.give_to(options);
+    return answers(query.texts(), k, [&](int64_t* ids, float* scores, size_t* found) {
+        return vtr_search(bank.handle.get(), query.handle.get(), &options, ids, scores, found);
     });
-    return nb::make_tuple(ids.take(), scores.take(), found);
 }
 
 auto score(const Bank& bank, const Query& query, nb::handle ids, const Pools& pool) {
@@ -227,11 +165,6 @@ std::vector<std::string> isas() {
     std::vector<std::string> names;
     while (const char* name = vtr_isa_name(names.size())) names.emplace_back(name);
     return names;
-}
-
-template <class T, class... Arguments>
-auto constructor(T (*make)(Arguments...)) {
-    return [make](T* self, Arguments... arguments) { new (self) T(make(std::forward<Arguments>(arguments)...)); };
 }
 
 }  // namespace
@@ -288,4 +221,5 @@ NB_MODULE(_core, m) {
         .def("__init__", constructor(make_query), "model"_a, "sentence"_a, "words"_a = nb::none(), nb::kw_only(),
              "pool"_a = nb::none())
         .def("__len__", &Query::texts);
+    add_device_classes(m);
 }

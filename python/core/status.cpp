@@ -16,6 +16,8 @@ const char* class_of(vtr_status status) {
         case VTR_CORRUPT:
         case VTR_IO:
             return "IndexStoreError";
+        case VTR_DEVICE:
+            return "DeviceError";
         default:
             return "VtrError";
     }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.device import DeviceModel, DeviceRanking
 from vtr.index import Snapshot, VideoRecord
 from vtr.moments import moments
 from vtr.native import NativeModel, NativeRanking
@@ -21,6 +22,7 @@ class Bank:
     Args:
         scorer: what says which columns there are, compares videos and finds moments.
         native: the scorer in the native core, which then ranks for texts; ``None``: ``scorer`` does.
+        device: a GPU for that, which the native scorer helps.
         previous: the bank of an earlier snapshot of the same index, to share memory with.
     """
 
@@ -30,16 +32,14 @@ class Bank:
         scorer: Scorer,
         native: NativeModel | None = None,
         previous: Bank | None = None,
+        device: DeviceModel | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.version = snapshot.version
         self._scorer = scorer
-        self._ranking: Ranking = NumpyRanking(snapshot, scorer)
-        if native is not None:
-            before = previous._ranking if previous is not None else None
-            self._ranking = NativeRanking(
-                native, snapshot, before if isinstance(before, NativeRanking) else None
-            )
+        self._ranking: Ranking = _ranking(
+            snapshot, scorer, native, device, None if previous is None else previous._ranking
+        )
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -88,3 +88,19 @@ class Bank:
 
 def _hit(record: VideoRecord, score: np.float32, spans: list[Any]) -> Hit:
     return Hit(record.id, record.path, float(score), spans, record.metadata, record.duration)
+
+
+def _ranking(
+    snapshot: Snapshot,
+    scorer: Scorer,
+    native: NativeModel | None,
+    device: DeviceModel | None,
+    before: Ranking | None,
+) -> Ranking:
+    """What ranks a snapshot's videos, made from the ranking of an earlier snapshot as far as it can be."""
+    if native is None:
+        return NumpyRanking(snapshot, scorer)
+    on_device = before if isinstance(before, DeviceRanking) else None
+    in_core = before if on_device is None else on_device.native
+    ranking = NativeRanking(native, snapshot, in_core if isinstance(in_core, NativeRanking) else None)
+    return ranking if device is None else DeviceRanking(device, snapshot, ranking, on_device)

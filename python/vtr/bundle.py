@@ -28,7 +28,7 @@ from vtr.builtin import AGAIN as INSTALL
 from vtr.builtin import NAMES, builtin_name, locate
 from vtr.errors import BundleError
 from vtr.files import content_hash
-from vtr.manifest import AGAIN, MANIFEST, fingerprint, head_shapes, parse_manifest
+from vtr.manifest import AGAIN, KERNELS, MANIFEST, fingerprint, head_shapes, parse_manifest
 from vtr.safetensors_io import SafetensorsError, read_safetensors
 from vtr.tokenizer import Tokenizer
 from vtr.types import Sampling
@@ -96,6 +96,11 @@ class Bundle:
             listed = ", ".join(sorted(self.manifest["files"]))
             raise BundleError(f"{self.path} has no file {name!r}, only {listed}")
         return _folder_of(_folders(self.path, self.shared), name) / name
+
+    @property
+    def kernels(self) -> Path | None:
+        """Folder of the GPU kernels that ``vtr export --cuda`` compiled for this model, if it did."""
+        return self.file(KERNELS).parent if KERNELS in self.manifest["files"] else None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

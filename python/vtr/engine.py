@@ -6,8 +6,9 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,14 +17,18 @@ from vtr.bank import Bank
 from vtr.builtin import NAMES, builtin_name
 from vtr.bundle import Bundle
 from vtr.columns import ColumnSpec
+from vtr.device import choose_device
 from vtr.encoders import open_encoders
-from vtr.errors import DecodeError, IndexStoreError, UnsupportedError, UsageError
+from vtr.errors import BackendError, DecodeError, IndexStoreError, UnsupportedError, UsageError
 from vtr.features import FeatureEncoder
 from vtr.files import absolute
 from vtr.index import IndexStore
 from vtr.native import NativeModel
 from vtr.scoring import make_scorer, topk
 from vtr.types import Clip, Failure, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
+
+if TYPE_CHECKING:
+    from vtr.decode import DaliPool, DecodePool
 
 Where = Mapping[str, Any] | str | None
 
@@ -37,22 +42,29 @@ class Engine:
             a name means the built-in model even where a directory has that name; ``"./mini"`` and
             ``Path("mini")`` are paths. ``None`` takes the model that ``index`` was made with.
         index: directory of an index; it is made by the first call of :meth:`index`.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu" or "cuda". Encoders run there, and so do searches of an index where the bundle
+            was made with ``vtr export --cuda`` and ``scoring`` is "auto"; "cuda" asks for both by name.
         precision: arithmetic of the towers: "auto", "fp32", "fp16" or "bf16". "auto" takes bf16 where
             the processor multiplies it in hardware. Scoring always accumulates in float32.
-        backend: "auto", "openvino" or "onnxruntime".
+        backend: "auto", "openvino", "onnxruntime" or "tensorrt" (TensorRT or TensorRT-RTX, whichever is
+            installed).
         threads: threads of the encoders, and of the native core; ``None`` lets both take every core.
         scoring: what ranks an index's videos for texts. "native" is the compiled core, as exact as float32
             on the index's features; "numpy" the reference scorers; "auto" takes the core where it can, and
             the repr says what it took and why. "fast" is the core with features in bfloat16, multiplied as
             they are where the processor has a matrix unit: X-CLIP and TC-MGC take two thirds of the time,
             and logits move by some hundredths.
+        decoder: what decodes videos to be indexed. "pyav"; "dali" is NVIDIA DALI, on NVDEC where the encoders
+            run on CUDA, which leaves every file to PyAV that it is not known to decode alike, and crashes
+            with files that crash the GPU's driver; "auto" is "pyav".
 
     All methods may be called from many threads at once.
 
     Raises:
         BundleError, IndexStoreError: the bundle or the index cannot be used; the message says why.
-        BackendError: a backend asked for by name is not installed.
+        BackendError: a backend asked for by name is not installed. When the index is first searched:
+            ``device="cuda"``, and there is no driver, or the bundle has no kernels for this GPU.
+        DeviceError, from searches: ``device="cuda"``, and the GPU has too little memory, or failed.
         UnsupportedError: ``scoring="native"`` or ``"fast"`` for a model that the native core cannot score.
     """
 
@@ -66,6 +78,7 @@ class Engine:
         backend: str = "auto",
         threads: int | None = None,
         scoring: str = "auto",
+        decoder: str = "auto",
     ) -> None:
         self._index_path = None if index is None else Path(absolute(index))
         self.model = Bundle.open(model if model is not None else model_of_index(self._index_path))
@@ -76,6 +89,8 @@ class Engine:
             self.model.head, self.model.scoring, self.model.sizes, cross=self.encoders.cross
         )
         self._native, self._scoring = choose_scoring(scoring, self.model, threads)
+        self._decoder = choose_decoder(decoder)
+        self._device = choose_device(device, scoring, self._native, self.model)
         self._features = FeatureEncoder(self.model, self.encoders)
         self._attach(self._index_path)
 
@@ -95,10 +110,14 @@ class Engine:
         return other
 
     def __repr__(self) -> str:
-        return (
-            f"Engine({str(self.model)!r}, index={str(self._index_path)!r}, {self.encoders.description}, "
-            f"scoring: {self._scoring})"
-        )
+        return f"Engine({str(self.model)!r}, index={str(self._index_path)!r}, {self.description})"
+
+    @property
+    def description(self) -> str:
+        """What runs the encoders and what ranks videos, and why where it was chosen automatically."""
+        where = "" if (device := self._device.description) is None else f"; {device}"
+        decoding = f", decoder: DALI on {self.encoders.device}" if self._decoder == "dali" else ""
+        return f"{self.encoders.description}, scoring: {self._scoring}{where}{decoding}"
 
     # ---- encode ---------------------------------------------------------------------------------
 
@@ -161,6 +180,14 @@ class Engine:
             self, paths, progress=progress, metadata=metadata or {}, retry=retry, workers=workers
         )
 
+    def decode_pool(self, workers: int | None = None) -> DecodePool | DaliPool:
+        """What decodes the files of :meth:`index`, in ``workers`` processes; a context manager."""
+        from vtr.decode import DaliPool, DecodePool
+
+        if self._decoder == "dali":
+            return DaliPool(workers, self.model.sampling, device=self.encoders.device)
+        return DecodePool(workers, self.model.sampling)
+
     def remove(self, paths: str | os.PathLike[str] | int | Iterable[str | os.PathLike[str] | int]) -> int:
         """Remove videos, by file path or id, from the index; returns how many were there."""
         items = [paths] if isinstance(paths, (str, os.PathLike, int)) else list(paths)
@@ -206,7 +233,8 @@ class Engine:
             with self._bank_lock:  # one thread makes the new bank; the others wait for it
                 bank = self._bank
                 if bank is None or bank.version != store.version():
-                    self._bank = bank = Bank(store.snapshot(), self.scorer, self._native, bank)
+                    gpu = self._device.needed()
+                    self._bank = bank = Bank(store.snapshot(), self.scorer, self._native, bank, gpu)
         return bank
 
     # ---- search ---------------------------------------------------------------------------------
@@ -345,6 +373,21 @@ def choose_scoring(scoring: str, model: Bundle, threads: int | None) -> tuple[Na
             raise
         return None, f"numpy, for {error}"
     return native, f"{'fast' if native.core.fast else 'native'}, {native.core.isa}"
+
+
+def choose_decoder(decoder: str) -> str:
+    """What decodes videos to be indexed, "pyav" or "dali"."""
+    if decoder not in ("auto", "pyav", "dali"):
+        raise UsageError(f"expected decoder as auto, pyav or dali, got {decoder!r}")
+    if decoder != "dali":
+        return "pyav"
+    try:
+        installed = find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # not even the package that it lies in
+        installed = False
+    if not installed:
+        raise BackendError("decoder dali is not installed: pip install nvidia-dali-cuda130")
+    return decoder
 
 
 def _count(name: str, value: Any) -> int:

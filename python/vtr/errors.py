@@ -17,6 +17,10 @@ class BackendError(VtrError, RuntimeError):
     """A backend that was asked for by name is missing or failed; names the install command."""
 
 
+class DeviceError(VtrError, RuntimeError):
+    """A GPU, or its driver, that failed; the message has the driver's name for the error."""
+
+
 class CheckpointError(VtrError):
     """A checkpoint that cannot be read, or whose tensors do not say which model they belong to."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,13 +66,13 @@ class FeatureEncoder:
         pixels, real = self._checked(frames, mask)
         if not len(pixels):
             raise UsageError("expected frames of at least one video, got none")
-        outputs = self.encoders.temporal(self._vision(pixels, real), real)
-        return VideoFeatures(outputs["frames"], real, outputs.get("video"), outputs.get("weights"))
+        return self._heads(self._vision(pixels, real), real)
 
     def clips(self, clips: Sequence[Clip]) -> VideoFeatures:
-        """See :meth:`vtr.Engine.encode_clips`."""
+        """See :meth:`vtr.Engine.encode_clips`. Frames on the encoders' device are taken from there."""
+        if not clips:
+            raise UsageError("expected frames of at least one video, got none")
         count, size = self.model.sizes["frames"], self.model.sizes["image"]
-        pixels = np.zeros((len(clips), count, size, size, 3), np.uint8)
         mask = np.zeros((len(clips), count), np.float32)
         for row, clip in enumerate(clips):
             if not 1 <= len(clip.frames) <= count or clip.frames.shape[1:] != (size, size, 3):
@@ -79,9 +80,23 @@ class FeatureEncoder:
                     f"expected a clip of 1..{count} frames of {size}×{size}, got {list(clip.frames.shape)}; "
                     "decode with engine.model.sampling"
                 )
-            pixels[row, : len(clip.frames)] = clip.frames
             mask[row, : len(clip.frames)] = 1
-        return self.frames(pixels, mask)
+        features = np.empty((len(clips), count, self.model.sizes["dim"]), np.float32)
+        on_cuda = self.encoders.device == "cuda"
+        away = np.array([on_cuda and hasattr(clip.frames, "__cuda_array_interface__") for clip in clips])
+        for row in np.flatnonzero(away).tolist():
+            features[row] = self._vision_of_device(clips[row].frames, mask[row])
+        if not away.all():
+            here = np.flatnonzero(~away).tolist()
+            pixels = np.zeros((len(here), count, size, size, 3), np.uint8)
+            for frames, row in zip(pixels, here, strict=True):
+                frames[: len(clips[row].frames)] = np.asarray(clips[row].frames)
+            features[here] = self._vision(pixels, mask[here])
+        return self._heads(features, mask)
+
+    def _heads(self, features: NDArray[np.float32], mask: NDArray[np.float32]) -> VideoFeatures:
+        outputs = self.encoders.temporal(features, mask)
+        return VideoFeatures(outputs["frames"], mask, outputs.get("video"), outputs.get("weights"))
 
     def _checked(
         self, frames: ArrayLike, mask: ArrayLike | None
@@ -126,7 +141,7 @@ class FeatureEncoder:
                 features[rows] = self.encoders.vision(pixels[rows], mask[rows])
             return features
         real = mask > 0
-        chosen = pixels[real][:, None]
+        chosen = (pixels.reshape(-1, *pixels.shape[2:]) if real.all() else pixels[real])[:, None]
         encoded = np.empty((len(chosen), features.shape[2]), np.float32)
         for start in range(0, len(chosen), FRAME_BATCH):
             part = chosen[start : start + FRAME_BATCH]
@@ -136,6 +151,19 @@ class FeatureEncoder:
         features[real] = encoded
         if not real.all():
             features[~real] = self._padding_feature()
+        return features
+
+    def _vision_of_device(self, frames: Any, mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frame features ``[F, D]`` of one clip whose frames lie on a device, and stay there."""
+        if self.model.frame_coupling:
+            whole = frames.padded()
+            return self.encoders.vision(whole.reshape(1, *whole.shape), mask[None])[0]
+        count = len(frames)
+        features = np.empty((len(mask), self.model.sizes["dim"]), np.float32)
+        chosen = frames.reshape(count, 1, *frames.shape[1:])
+        features[:count] = self.encoders.vision(chosen, np.ones((count, 1), np.float32))[:, 0]
+        if count < len(mask):
+            features[count:] = self._padding_feature()
         return features
 
     def _padding_feature(self) -> NDArray[np.float32]:

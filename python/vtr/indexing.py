@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtr.decode import DecodePool
 from vtr.files import content_hash, find_videos
 from vtr.index import VideoRecord, Writer, check_metadata
 from vtr.progress import Progress, make_progress
@@ -78,25 +77,42 @@ def run_indexing(
         check_metadata(name, fields)
     unreadable: list[OSError] = []
     files = list(find_videos(paths, unreadable.append))
-    store = engine.store(create=True)
-    with store.writer() as writer, make_progress(progress, "indexing") as shown:
+    with (
+        engine.decode_pool(workers) as pool,  # first: its processes start while the index is made or opened
+        engine.store(create=True).writer() as writer,
+        make_progress(progress, "indexing") as shown,
+    ):
         shown.total(len(files) + len(unreadable))
         job = Job(engine, writer, report, shown, metadata, retry)
         for error in unreadable:
             _fail(job, Path(error.filename), f"cannot be read: {error.strerror}", None)
-        with DecodePool(workers, engine.model.sampling) as pool:
-            try:
-                while files:
-                    for path, result in pool.map(_new_files(job, files)):
-                        _take(job, path, result)
-                    _encode(job)
-                    files, job.again = job.again, []
-            finally:  # what is encoded is kept also when the job is interrupted
-                _commit(job)
-            job.seconds["decode"] = pool.seconds
+        try:
+            while files:
+                for path, result in _awaited(job, pool.map(_new_files(job, files))):
+                    _take(job, path, result)
+                _encode(job)
+                files, job.again = job.again, []
+        finally:  # what is encoded is kept also when the job is interrupted
+            _commit(job)
+        job.seconds["decode"] = pool.seconds
+        report.not_by_dali = dict(pool.declined)
     report.unused_metadata = sorted(set(metadata) - job.used_metadata)
     report.seconds = {**job.seconds, "total": time.perf_counter() - start}
     return report
+
+
+def _awaited(
+    job: Job, results: Iterator[tuple[Path, Clip | Failure]]
+) -> Iterator[tuple[Path, Clip | Failure]]:
+    """The decoders' results. What taking one takes, less the hashing and committing in there, is waiting."""
+    while True:
+        begin, busy = time.perf_counter(), job.seconds["hash"] + job.seconds["commit"]
+        result = next(results, None)
+        busy = job.seconds["hash"] + job.seconds["commit"] - busy
+        job.seconds["wait"] += time.perf_counter() - begin - busy
+        if result is None:
+            return
+        yield result
 
 
 @contextmanager

@@ -19,6 +19,7 @@ FORMAT = "vtr-bundle"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 REQUIRED = ("text.onnx", "vision.onnx", "temporal.onnx", "head.safetensors", "tokenizer.json")
+KERNELS = "kernels/kernels.json"  # of bundles that were exported with --cuda
 AGAIN = "copy the bundle anew or export it again"
 
 FAMILIES = ("clip4clip", "ea", "teachclip", "xclip", "tcmgc")
@@ -140,11 +141,16 @@ def _numbers(low: float) -> Kind:
     return Kind(f"three numbers above {low:g}", holds)
 
 
+def _architectures(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(a) is int and 0 < a < 1000 for a in value)
+
+
 TEXT = Kind(f"a text of at most {MAX_NAME} letters", lambda v: isinstance(v, str) and len(v) <= MAX_NAME)
 TEXT_OR_NULL = Kind(f"{TEXT.words} or null", lambda value: value is None or TEXT.holds(value))
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 NULL = Kind("null", lambda value: value is None)
+ARCHES = Kind("a list of CUDA architectures, such as 90", _architectures)
 HASH = Kind("64 hexadecimal digits", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
 
 
@@ -178,6 +184,10 @@ def check_manifest(manifest: Any) -> None:
     fixed = {"resize": _one_of("bicubic"), "crop": _one_of("center")}
     _check(manifest["preprocessing"], {"mean": _numbers(-1e6), "std": _numbers(0), **fixed}, "preprocessing ")
     _check_files(manifest["files"], scoring)
+    if "cuda" in manifest:
+        _check(manifest, {"cuda": OBJECT})
+        _check(manifest["cuda"], {"arches": ARCHES, "triton": TEXT}, "cuda ")
+        _check(manifest["files"], {KERNELS: OBJECT}, "file ")
 
 
 def _check_sizes(sizes: dict[str, Any], scoring: str) -> None:

@@ -112,6 +112,9 @@ class NativeModel:
 class NativeRanking:
     """A snapshot's videos in the core. They are packed when they are first asked for.
 
+    ``lineage`` is one object for all rankings whose banks were made from one another, once :meth:`bank` was
+    called.
+
     Args:
         previous: the ranking of an earlier snapshot of the same index, to share memory with.
     """
@@ -121,6 +124,7 @@ class NativeRanking:
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._bank: _core.Bank | None = None
+        self.lineage = object()  # the same as long as banks are made from one another
         self._last_id = -1  # the highest that the core bank, or one that it was cloned from, ever had
         self._previous = None if previous is None else previous._newest()
 
@@ -142,7 +146,7 @@ class NativeRanking:
         if previous is None:
             return None
         with previous._lock:
-            shared, last_id = previous._bank, previous._last_id
+            shared, last_id, lineage = previous._bank, previous._last_id, previous.lineage
         if (
             shared is None
             or (changes := changes_between(previous._snapshot, self._snapshot, last_id)) is None
@@ -154,7 +158,7 @@ class NativeRanking:
             bank.remove(gone)
         if len(came):
             self._model.append(bank, self._snapshot, came)
-        self._last_id = last_id
+        self._last_id, self.lineage = last_id, lineage
         return bank
 
     # ---- ranking --------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ class NativeRanking:
         bank = self.bank()
         ids = None if positions is None else self._snapshot.ids[positions]
         scores = np.empty((len(texts), len(self._snapshot) if ids is None else len(ids)), np.float32)
-        for part in _parts(len(texts)):
+        for part in parts_of(len(texts)):
             query = self._model.query(texts[part])
             scores[part] = bank.score(query, ids, pool=shared_pool(self._model.threads))
         return scores
@@ -179,18 +183,26 @@ class NativeRanking:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(texts)
         only = None if positions is None else self._snapshot.ids[positions]
         best: list[Best] = []
-        for part in _parts(len(texts)):
-            ids, scores, found = bank.search(
+        for part in parts_of(len(texts)):
+            answers = bank.search(
                 self._model.query(texts[part]),
                 k,
                 candidates=candidates if candidates < among else 0,
                 only=only,
                 pool=shared_pool(self._model.threads),
             )
-            for row, count in enumerate(found):
-                chosen = np.searchsorted(self._snapshot.ids, ids[row, :count])
-                best.append((chosen, scores[row, :count]))
+            best += best_of(self._snapshot, *answers)
         return best
+
+
+def best_of(
+    snapshot: Snapshot, ids: NDArray[np.int64], scores: NDArray[np.float32], found: list[int]
+) -> list[Best]:
+    """The core's answers ``ids, scores [T, k]``, ``found [T]``, as positions in a snapshot that has them."""
+    return [
+        (np.searchsorted(snapshot.ids, ids[row, :count]), scores[row, :count])
+        for row, count in enumerate(found)
+    ]
 
 
 def changes_between(old: Snapshot, new: Snapshot, last_id: int) -> tuple[Positions, Positions] | None:
@@ -214,7 +226,8 @@ def changes_between(old: Snapshot, new: Snapshot, last_id: int) -> tuple[Positio
     return old.ids[~stayed], came
 
 
-def _parts(texts: int) -> list[slice]:
+def parts_of(texts: int) -> list[slice]:
+    """Slices of so many texts that are made ready together."""
     return [slice(start, start + TEXTS) for start in range(0, texts, TEXTS)]
 
 

@@ -141,4 +141,5 @@ class IndexReport:
     failed: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)  # failed before and have not changed since
     unused_metadata: list[str] = field(default_factory=list)  # names that matched no file
+    not_by_dali: dict[Path, str] = field(default_factory=dict)  # left to PyAV although DALI decodes, and why
     seconds: dict[str, float] = field(default_factory=dict)

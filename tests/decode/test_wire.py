@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import socket
@@ -14,7 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vtr.decode.wire import LONGEST_HEADER, Wire, WireError, clip_header, plain, receive_clip
+from vtr.decode.dali_plan import Plan
+from vtr.decode.wire import (
+    LONGEST_HEADER,
+    LONGEST_STREAM,
+    MATROSKA,
+    Wire,
+    WireError,
+    clip_header,
+    plain,
+    plan_header,
+    receive_clip,
+    receive_plan,
+)
 from vtr.types import Clip, Sampling
 
 SAMPLING = Sampling(frames=4, size=5)
@@ -80,6 +93,70 @@ def test_a_header_that_lies(ends: tuple[Wire, socket.socket], lie: dict[str, Any
     receive_header = {**clip_header(example()), **lie}
     with pytest.raises(WireError, match="expected"):
         receive_clip(ours, receive_header, SAMPLING, time.monotonic() + 1)
+
+
+def example_plan(pictures: int = 1, stream: bytes = MATROSKA + b"and so on") -> Plan:
+    clip = example()
+    outline = dataclasses.replace(clip, frames=clip.frames[:pictures])
+    return Plan(outline, stream, np.array([0, 4, 4], np.int32), "bt709")
+
+
+def send_plan(theirs: socket.socket, plan: Plan) -> threading.Thread:
+    payload = plan.outline.frames.tobytes(), plan.stream
+    sender = threading.Thread(target=Wire(theirs).send, args=({"plan": plan_header(plan)}, *payload))
+    sender.start()
+    return sender
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_a_plan_arrives_as_it_left(ends: tuple[Wire, socket.socket], pictures: int) -> None:
+    ours, theirs = ends
+    sent = example_plan(pictures)
+    sender = send_plan(theirs, sent)
+    deadline = time.monotonic() + 5
+    got = receive_plan(ours, ours.receive(deadline)["plan"], SAMPLING, deadline)
+    sender.join()
+    np.testing.assert_array_equal(got.outline.frames, sent.outline.frames)
+    np.testing.assert_array_equal(got.places, sent.places)
+    assert got.places.dtype == np.int32 and plan_header(got) == plan_header(sent)
+    assert got.stream == sent.stream
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"places": [0, 4]},  # and three frames
+        {"places": [0, 4, -1]},
+        {"places": [0, 4, 1 << 31]},
+        {"places": [0, 4, 1.0]},
+        {"places": None},
+        {"colours": "bt2020"},
+        {"colours": ["bt601"]},
+        {"pictures": 2},
+        {"pictures": -1},
+        {"bytes": LONGEST_STREAM + 1},
+        {"bytes": 0},
+        {"width": 0},
+        {"indices": [0, 1, -1]},
+    ],
+)
+def test_a_plan_that_lies(ends: tuple[Wire, socket.socket], lie: dict[str, Any]) -> None:
+    ours, theirs = ends
+    theirs.sendall(bytes(1000))  # whatever it reads before it finds out
+    header = {**plan_header(example_plan()), **lie}
+    with pytest.raises(WireError, match="expected"):
+        receive_plan(ours, header, SAMPLING, time.monotonic() + 1)
+
+
+@pytest.mark.parametrize("stream", [b"#EXTM3U\nhttp://192.0.2.1/", b"ffconcat version 1.0", b"\0" * 20])
+def test_a_plan_of_something_else_than_matroska(ends: tuple[Wire, socket.socket], stream: bytes) -> None:
+    """A playlist would have its reader open what it names."""
+    ours, theirs = ends
+    sender = send_plan(theirs, example_plan(stream=stream))
+    deadline = time.monotonic() + 5
+    with pytest.raises(WireError, match="Matroska"):
+        receive_plan(ours, ours.receive(deadline)["plan"], SAMPLING, deadline)
+    sender.join()
 
 
 @pytest.mark.parametrize(

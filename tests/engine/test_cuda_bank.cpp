@@ -28,11 +28,11 @@ void check_same(const Bank& bank, DeviceBank& device_bank, std::mt19937& random)
     }
 }
 
-void random_changes(unsigned seed, bool topk, bool live) {
+void random_changes(unsigned seed, bool topk, bool fused) {
     fake_cuda::reset();
     FakeBundle bundle;
     bundle.topk = topk;
-    bundle.live = live;
+    bundle.fused = fused;
     bundle.write();
     std::mt19937 random(seed);
     const auto bank = whole_bank();
@@ -126,6 +126,39 @@ void slabs_grow_and_never_move() {
     check_same(*bank, device_bank, random);
 }
 
+// Banks that descend from each other by clones, as snapshots of an index do.
+void another_bank_is_followed() {
+    fake_cuda::reset();
+    FakeBundle bundle;
+    bundle.write();
+    std::mt19937 random(8);
+    const auto empty = whole_bank();
+    DeviceBank device_bank(open_device(), empty, bundle.folder, slabs_of(64));
+    std::shared_ptr<Bank> bank = empty->clone();
+    append_whole(*bank, random, 150, 0);
+    device_bank.follow(bank);
+    check_same(*bank, device_bank, random);
+    const auto older = bank->clone();
+    bank = bank->clone();
+    const std::vector<int64_t> gone = {3, 4, 5, 80};
+    bank->remove(gone);
+    append_whole(*bank, random, 40, 1000);
+    const size_t copies = fake_cuda::calls("cuMemcpyHtoDAsync_v2");
+    device_bank.follow(bank);
+    CHECK(fake_cuda::calls("cuMemcpyHtoDAsync_v2") - copies <= 6);  // new rows and marks, not every video
+    check_same(*bank, device_bank, random);
+    append_whole(*bank, random, 5, 2000);
+    device_bank.update();  // of the bank that is followed
+    check_same(*bank, device_bank, random);
+
+    const auto state = device_bank.state();
+    CHECK_THROWS(VTR_INVALID_ARGUMENT, device_bank.follow(whole_bank()));  // another model
+    CHECK_THROWS(VTR_INVALID_ARGUMENT, device_bank.follow(older));         // has what was removed
+    CHECK(device_bank.state() == state);
+    device_bank.update();
+    check_same(*bank, device_bank, random);
+}
+
 // Every allocation and copy of an update fails once; the device bank is as it was each time, and whole afterwards.
 void failures_change_nothing(const char* function, cuda::Result result, vtr_status status) {
     fake_cuda::reset();
@@ -216,18 +249,33 @@ void creation_that_fails_leaves_nothing() {
     CHECK(fake_cuda::calls("cuModuleLoadData") == 0);
 }
 
+void kernels_that_cannot_be_used_are_refused() {
+    fake_cuda::reset();
+    const auto refused = [](vtr_status status, auto change) {
+        FakeBundle bundle;
+        change(bundle);
+        bundle.write();
+        CHECK_THROWS(status, DeviceBank(open_device(), whole_bank(), bundle.folder, slabs_of(64)));
+    };
+    refused(VTR_UNSUPPORTED, [](FakeBundle& bundle) { bundle.live = false; });
+    refused(VTR_UNSUPPORTED, [](FakeBundle& bundle) { bundle.live = false, bundle.fused = true; });
+    refused(VTR_CORRUPT, [](FakeBundle& bundle) { bundle.merged = FAKE_K + 1; });
+}
+
 }  // namespace
 
 int main() {
     setenv("VTR_CUDA_LIBRARY", FAKE_CUDA, 1);
     add_fake_kernels();
-    for (unsigned seed = 0; seed < 12; ++seed) random_changes(seed, seed % 4 != 3, seed % 4 != 2);
+    for (unsigned seed = 0; seed < 12; ++seed) random_changes(seed, seed % 4 != 3, seed % 4 == 2);
     equal_scores_go_by_id();
     slabs_grow_and_never_move();
+    another_bank_is_followed();
     failures_change_nothing("cuMemAlloc_v2", OUT_OF_MEMORY, VTR_OUT_OF_MEMORY);
     failures_change_nothing("cuMemcpyHtoDAsync_v2", 1, VTR_DEVICE);
     memory_that_is_full();
     creation_that_fails_leaves_nothing();
+    kernels_that_cannot_be_used_are_refused();
     check_clean();
     CHECK_DONE();
 }

@@ -21,7 +21,7 @@ void file_is_read() {
     bundle.targets = {"sm_80", "sm_90a", "ptx"};
     bundle.write();
     const KernelsFile file = read_kernels(bundle.folder);
-    CHECK(file.spec.scoring == "holistic" && file.spec.dim == FAKE_DIM && file.kernels.size() == 2);
+    CHECK(file.spec.scoring == "holistic" && file.spec.dim == FAKE_DIM && file.kernels.size() == 3);
     const KernelEntry& score = file.at("holistic_score");
     CHECK(score.symbol == "fake_holistic" && score.arguments.size() == 7);
     CHECK(score.arguments[2].name == "scale" && score.arguments[2].type == ArgumentType::f32);

@@ -128,8 +128,8 @@ void broken_kernel_loses_the_device() {
 void wrong_answers_of_a_kernel_are_refused() {
     Case test;
     fake_cuda::add_kernel("fake_topk", {8, 8, 4, 4, 4, 8}, [](const fake_cuda::Launch& launch) {
-        fake_topk(launch, true);
-        *launch.array<int64_t>(1, 1) = fake_key(1, 1 << 20);
+        fake_topk(launch);
+        *launch.array<int64_t>(1, 1) = plain_key(1, 1 << 20);
     });
     CHECK_THROWS(VTR_DEVICE, search_device(*test.device_bank, whole_sentences(test.random, 1), {.k = 1}));
     add_fake_kernels();
@@ -145,7 +145,7 @@ void wrong_answers_of_a_kernel_are_refused() {
     add_fake_kernels();
 }
 
-// One kernel that scores and chooses, as kernels/holistic.py has it: no scores, so no more than it finds.
+// One kernel that scores and chooses, as kernels/holistic.py has it; more than it finds are ranked here.
 void fused_kernel() {
     fake_cuda::reset();
     FakeBundle bundle;
@@ -155,16 +155,54 @@ void fused_kernel() {
     const auto bank = whole_bank();
     append_whole(*bank, random, 150, 0);
     DeviceBank device_bank(open_device(), bank, bundle.folder, slabs_of(64));
-    for (const size_t texts : {1, 3, 70}) {
+    const auto same = [&](size_t texts, size_t k) {
         const std::vector<float> sentences = whole_sentences(random, texts);
-        for (int repeat = 0; repeat < 3; ++repeat)
-            CHECK(search_device(device_bank, sentences, {.k = 4}) == search_host(*bank, sentences, {.k = 4}));
-        CHECK_THROWS(VTR_UNSUPPORTED, search_device(device_bank, sentences, {.k = 5}));
-    }
-    const std::vector<int64_t> gone = {7};
+        CHECK(search_device(device_bank, sentences, {.k = k}) == search_host(*bank, sentences, {.k = k}));
+    };
+    for (const size_t texts : {1, 3, 70})
+        for (int repeat = 0; repeat < 3; ++repeat) same(texts, 4);
+    CHECK(fake_cuda::launches("fake_holistic") == 0);
+    for (const size_t texts : {1, 3, 70}) same(texts, 5);
+    CHECK(fake_cuda::launches("fake_holistic") > 0);
+    const std::vector<int64_t> gone = {7, 8, 9, 70};
     bank->remove(gone);
-    device_bank.update();  // it cannot leave it out
-    CHECK_THROWS(VTR_UNSUPPORTED, search_device(device_bank, whole_sentences(random, 1), {.k = 1}));
+    device_bank.update();
+    for (const size_t k : {1, 4, 5}) same(3, k);
+}
+
+// So many keys that the device merges them: of a slab of 3,000 rows 94 blocks of 4, which become 24 of 4, then 6.
+void keys_are_merged_on_the_device() {
+    for (const bool fused : {false, true}) {
+        std::vector<size_t> merges;
+        for (const bool merge : {false, true}) {
+            fake_cuda::reset();
+            FakeBundle bundle;
+            bundle.fused = fused;
+            bundle.merge = merge;
+            bundle.write();
+            std::mt19937 random(7);
+            const auto bank = whole_bank();
+            append_whole(*bank, random, 3500, 0);
+            DeviceBank device_bank(open_device(), bank, bundle.folder, slabs_of(3008));
+            std::vector<int64_t> odd;
+            for (int64_t id = 1; id < 3500; id += 2) odd.push_back(id);
+            const auto same = [&](size_t texts, SearchOptions options) {
+                const std::vector<float> sentences = whole_sentences(random, texts);
+                const size_t before = fake_cuda::launches("fake_merge");
+                CHECK(search_device(device_bank, sentences, options) == search_host(*bank, sentences, options));
+                merges.push_back(fake_cuda::launches("fake_merge") - before);
+            };
+            for (int repeat = 0; repeat < 3; ++repeat) same(64, {.k = 4});  // one by one, captured, replayed
+            same(65, {.k = 3});
+            same(1, {.k = 4});
+            same(64, {.k = 4, .only = odd});
+            bank->remove(std::span(odd).first(900));
+            device_bank.update();
+            same(64, {.k = 4});
+        }
+        // The second slab has 512 rows: 64 keys a text, which is few.
+        CHECK(merges == (std::vector<size_t>{0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 0, 2, 2}));
+    }
 }
 
 void unsound_searches_are_refused() {
@@ -289,6 +327,13 @@ void c_interface() {
     CHECK(vtr_bank_remove(bank, ids, 2, nullptr) == VTR_OK && vtr_device_bank_count(device_bank) == 5);
     STATUS(VTR_INVALID_ARGUMENT, "device_bank is NULL", vtr_device_bank_update(nullptr));
     CHECK(vtr_device_bank_update(device_bank) == VTR_OK && vtr_device_bank_count(device_bank) == 3);
+    vtr_bank* clone = nullptr;
+    CHECK(vtr_bank_clone(bank, &clone) == VTR_OK && vtr_bank_remove(clone, ids + 4, 1, nullptr) == VTR_OK);
+    STATUS(VTR_INVALID_ARGUMENT, "device_bank is NULL", vtr_device_bank_follow(nullptr, clone));
+    STATUS(VTR_INVALID_ARGUMENT, "bank is NULL", vtr_device_bank_follow(device_bank, nullptr));
+    CHECK(vtr_device_bank_follow(device_bank, clone) == VTR_OK && vtr_device_bank_count(device_bank) == 2);
+    STATUS(VTR_INVALID_ARGUMENT, "1 videos that were removed", vtr_device_bank_follow(device_bank, bank));
+    vtr_bank_free(clone);
     fake_cuda::fail("cuLaunchKernel", 701);
     found = 77;
     STATUS(VTR_DEVICE, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", ask(device_bank, &search, best));
@@ -297,7 +342,7 @@ void c_interface() {
     vtr_device_free(device);  // in an order that no owner would choose
     vtr_bank_free(bank);
     vtr_model_free(model);
-    CHECK(ask(device_bank, &search, best) == VTR_OK && best[0] == 5 && found == 3);
+    CHECK(ask(device_bank, &search, best) == VTR_OK && best[0] == 5 && found == 2);
     vtr_device_bank_free(device_bank);
     vtr_device_bank_free(nullptr);
     vtr_device_free(nullptr);
@@ -314,6 +359,7 @@ int main() {
     broken_kernel_loses_the_device();
     wrong_answers_of_a_kernel_are_refused();
     fused_kernel();
+    keys_are_merged_on_the_device();
     unsound_searches_are_refused();
     readers_beside_a_writer();
     c_interface();

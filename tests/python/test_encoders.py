@@ -1,6 +1,7 @@
 """The encoder backends against the reference model, and what happens when they cannot do what is asked."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 import threading
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from vtr.bundle import Bundle
-from vtr.encoders import choice, open_encoders
+from vtr.encoders import choice, open_encoders, tensorrt_build
 from vtr.encoders.choice import choose
+from vtr.encoders.cuda_driver import Gpu
 from vtr.errors import BackendError, BundleError, UsageError
 
 torch = pytest.importorskip("torch")
@@ -214,7 +216,7 @@ def test_a_missing_backend_names_its_install_command(monkeypatch, name):
 
 
 def test_auto_takes_what_is_there_and_says_so(monkeypatch):
-    monkeypatch.setattr(choice, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(choice, "_gpus", list)
     monkeypatch.setattr(choice, "openvino_precisions", lambda: ("fp32", "bf16"))
     monkeypatch.setattr(choice, "find_spec", lambda name: True)
     found = choose("fp32", "auto", "auto", "auto")
@@ -248,20 +250,100 @@ def test_precisions_that_a_backend_lacks(monkeypatch):
     assert choose("fp16", "onnxruntime", "cpu", "fp16").precision == "fp16"
 
 
-def test_cuda_is_never_replaced_silently(monkeypatch):
-    monkeypatch.setattr(choice, "find_spec", lambda name: True)
-    with pytest.raises(BackendError, match="OpenVINO has no CUDA"):
-        choose("fp32", "openvino", "cuda", "auto")
-    monkeypatch.setattr(choice, "_onnxruntime_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendError, match="pip install onnxruntime-gpu"):
-        choose("fp32", "auto", "cuda", "auto")
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+def machine(monkeypatch, gpu=None, tensorrt=None, cuda=False):
+    """A machine with a GPU, an installed TensorRT by its module's name, an ONNX Runtime with CUDA."""
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"][0 if cuda else 1 :]
+    monkeypatch.setattr(choice, "_gpus", lambda: [gpu] if gpu else [])
     monkeypatch.setattr(choice, "_onnxruntime_providers", lambda: providers)
-    monkeypatch.setattr(choice, "_cuda_devices", lambda: 0)
-    with pytest.raises(BackendError, match="no CUDA device"):
-        choose("fp32", "onnxruntime", "cuda", "auto")
-    monkeypatch.setattr(choice, "_cuda_devices", lambda: 1)
-    assert choose("fp16", "auto", "auto", "auto").description.startswith("ONNX Runtime on cuda, fp16")
+    monkeypatch.setattr(choice, "find_spec", lambda name: True)
+    monkeypatch.setattr(choice, "openvino_precisions", lambda: ("fp32",))
+    monkeypatch.setattr(tensorrt_build, "find_spec", lambda name: name == tensorrt or None)
+    known = [75, 80, 86, 89, 120] if tensorrt == "tensorrt_rtx" else None
+    library = type("Library", (), {"architectures": lambda self: known})()
+    monkeypatch.setattr(tensorrt_build.Library, "load", lambda: library)
+
+
+H200, RTX, OLD = Gpu("H200", 90), Gpu("RTX 4090", 89), Gpu("T4", 75)
+
+
+def test_cuda_is_never_replaced_silently(monkeypatch):
+    machine(monkeypatch)
+    for backend, message in [
+        ("openvino", "OpenVINO has no CUDA"),
+        ("onnxruntime", "this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"),
+        ("tensorrt", "TensorRT is not installed: pip install tensorrt, or tensorrt-rtx-cu13"),
+        ("auto", "TensorRT is not installed.*; this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"),
+    ]:
+        with pytest.raises(BackendError, match=message):
+            choose("fp32", backend, "cuda", "auto")
+    machine(monkeypatch, tensorrt="tensorrt", cuda=True)
+    for backend in ("onnxruntime", "tensorrt", "auto"):
+        with pytest.raises(BackendError, match="no CUDA device: no NVIDIA driver or no GPU"):
+            choose("fp32", backend, "cuda", "auto")
+    with pytest.raises(BackendError, match="TensorRT has no CPUs: use device cuda"):
+        choose("fp32", "tensorrt", "cpu", "auto")
+    with pytest.raises(BackendError, match="no CUDA device"):  # asked for by name: no CPU in its place
+        choose("fp32", "tensorrt", "auto", "auto")
+
+
+@pytest.mark.parametrize(
+    "exported, gpu, tensorrt, cuda, description",
+    [
+        ("fp16", H200, "tensorrt", True, "TensorRT on cuda, fp16"),
+        ("fp16", RTX, "tensorrt_rtx", False, "TensorRT-RTX on cuda, fp16"),
+        ("bf16", RTX, "tensorrt_rtx", True, "TensorRT-RTX on cuda, bf16"),
+        ("fp16", H200, None, True, "ONNX Runtime on cuda, fp16 .*TensorRT is not installed"),
+        (
+            "fp16",
+            H200,
+            "tensorrt_rtx",
+            True,
+            "ONNX Runtime on cuda, fp16 .*does not know the H200.*tensorrt;",
+        ),
+        ("int8", RTX, "tensorrt", True, "ONNX Runtime on cuda, int8 .*no int8 bundles"),
+        ("bf16", OLD, "tensorrt_rtx", True, r"ONNX Runtime on cuda, bf16 .*T4 \(sm_75\) has no bfloat16"),
+        (
+            "fp32",
+            RTX,
+            None,
+            False,
+            "OpenVINO on cpu, fp32 .*no CUDA to use: TensorRT is not.*onnxruntime-gpu",
+        ),
+        ("fp32", None, "tensorrt", True, "OpenVINO on cpu, fp32 .*no CUDA to use"),
+    ],
+)
+def test_auto_on_a_gpu(monkeypatch, exported, gpu, tensorrt, cuda, description):
+    machine(monkeypatch, gpu, tensorrt, cuda)
+    assert re.match(description, choose(exported, "auto", "auto", "auto").description)
+
+
+@pytest.mark.parametrize(
+    "exported, gpu, tensorrt, message",
+    [
+        ("int8", RTX, "tensorrt", "no int8 bundles.*export with --precision fp16"),
+        (
+            "fp32",
+            H200,
+            "tensorrt_rtx",
+            r"TensorRT-RTX does not know the H200 \(sm_90\): pip install tensorrt",
+        ),
+        ("bf16", OLD, "tensorrt", "has no bfloat16: export with --precision fp16"),
+    ],
+)
+def test_what_tensorrt_cannot_do_by_name(monkeypatch, exported, gpu, tensorrt, message):
+    machine(monkeypatch, gpu, tensorrt, cuda=True)
+    with pytest.raises(BackendError, match=message):
+        choose(exported, "tensorrt", "auto", "auto")
+
+
+def test_tensorrt_computes_as_exported(monkeypatch):
+    machine(monkeypatch, RTX, "tensorrt")
+    assert choose("fp16", "tensorrt", "cuda", "fp16").precision == "fp16"
+    with pytest.raises(BackendError, match="TensorRT computes in the precision of the bundle, fp16"):
+        choose("fp16", "tensorrt", "cuda", "fp32")
+    found = choose("fp16", "auto", "cuda", "auto")
+    assert (found.backend, found.device) == ("tensorrt", "cuda")
+    assert "backend auto: TensorRT is there" in found.description
 
 
 # ---- hostile graphs ----------------------------------------------------------------------------------
@@ -348,6 +430,6 @@ def test_threads_are_respected(model, backend):
 
 
 def test_importing_encoders_imports_no_runtime():
-    heavy = {"torch", "openvino", "onnxruntime", "onnx", "ftfy", "tokenizers"}
+    heavy = {"torch", "openvino", "onnxruntime", "onnx", "ftfy", "tokenizers", "tensorrt", "tensorrt_rtx"}
     code = f"import sys, vtr.encoders; sys.exit(', '.join({heavy} & {{*sys.modules}}) or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)

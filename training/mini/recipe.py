@@ -73,7 +73,7 @@ class Stage:
     coef_lr: float = 1.0
 
 
-STAGES = {"stills": Stage(7000, 128, 1.5e-3), "clips": Stage(2500, 64, 1e-3, coef_lr=0.3)}
+STAGES = {"stills": Stage(4500, 128, 1.5e-3), "clips": Stage(1100, 64, 1e-3, coef_lr=0.5)}
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,12 @@ VTR_API vtr_status vtr_device_bank_create(const vtr_device* device, const vtr_ba
  * see the videos before or after. VTR_OUT_OF_MEMORY: the copy is as it was. */
 VTR_API vtr_status vtr_device_bank_update(vtr_device_bank* device_bank);
 
+/* Take over the videos of another bank, and copy that one from now on: a clone of the one so far, or of a clone of
+ * it and so on, each with what was appended and removed; or any bank of the model if there was no video yet. A
+ * newer snapshot costs what changed. All or nothing. VTR_INVALID_ARGUMENT: the bank is of another model, or has
+ * videos again that were removed before. */
+VTR_API vtr_status vtr_device_bank_follow(vtr_device_bank* device_bank, const vtr_bank* bank);
+
 /* Videos in it; bytes of device memory that they take, without what searches work in; the architecture whose code
  * was taken, "sm_90" or "ptx". */
 VTR_API size_t vtr_device_bank_count(const vtr_device_bank* device_bank);

@@ -10,11 +10,11 @@ namespace {
 constexpr size_t TEXTS = 64;  // that are scored together: their scores take memory
 constexpr size_t SMALL_SLAB = 1024, ROW_GROUP = 64;
 
-SlabSizes sizes_of(const Scorer& scorer, const DeviceBankOptions& options) {
+SlabSizes sizes_of(const Scorer& scorer, const DeviceBankOptions& options, size_t most_rows) {
     size_t row = 1;  // the byte that marks it live
     for (const DeviceColumn& column : device_columns(scorer)) row += column.row_bytes;
-    const size_t most =
-        std::clamp<size_t>(options.slab_bytes / row / ROW_GROUP * ROW_GROUP, ROW_GROUP, INT32_MAX / 2);
+    const size_t most = std::clamp<size_t>(options.slab_bytes / row / ROW_GROUP * ROW_GROUP, ROW_GROUP,
+                                           std::min<size_t>(most_rows, INT32_MAX / 2));
     return {std::min(SMALL_SLAB, most), most};
 }
 
@@ -22,12 +22,11 @@ SlabSizes sizes_of(const Scorer& scorer, const DeviceBankOptions& options) {
 
 DeviceBank::DeviceBank(SharedDevice device, std::shared_ptr<Bank> bank, const std::string& kernels,
                        const DeviceBankOptions& options)
-    : bank(std::move(bank)), device_(std::move(device)), workspaces_(device_) {
-    const Scorer& scorer = *this->bank->scorer;
+    : scorer(bank->scorer), device_(std::move(device)), bank_(std::move(bank)), workspaces_(device_) {
     const KernelsFile file = read_kernels(kernels);
     const Current current(*device_);
-    kernels_ = std::make_unique<const SearchKernels>(device_, scorer, file);
-    mirror_ = std::make_unique<Mirror>(device_, scorer, sizes_of(scorer, options));
+    kernels_ = std::make_unique<const SearchKernels>(device_, *scorer, file);
+    mirror_ = std::make_unique<Mirror>(device_, *scorer, sizes_of(*scorer, options, kernels_->most_rows()));
     update();
 }
 
@@ -38,10 +37,26 @@ std::shared_ptr<const DeviceState> DeviceBank::state() const {
 
 void DeviceBank::update() {
     const std::lock_guard lock(writing_);
-    const auto target = bank->state();
+    take(bank_->state());
+}
+
+void DeviceBank::follow(std::shared_ptr<Bank> bank) {
+    if (bank->scorer != scorer)
+        throw Error(VTR_INVALID_ARGUMENT,
+                    "bank: expected a clone of the bank that was copied, got one of another model");
+    const std::lock_guard lock(writing_);
+    take(bank->state());
+    bank_ = std::move(bank);
+}
+
+void DeviceBank::take(const std::shared_ptr<const State>& target) {
     if (seen_.lock() == target) return;
     const Current current(*device_);
     std::shared_ptr<const DeviceState> next = mirror_->update(*state(), *target);
+    if (next->count != target->count)
+        throw Error(VTR_INVALID_ARGUMENT, "bank: expected a clone of the bank that was copied, got one with " +
+                                              std::to_string(target->count - next->count) +
+                                              " videos that were removed before: make another copy for it");
     seen_ = target;
     const std::lock_guard lock_state(publishing_);
     std::swap(next, state_);  // the old one is freed after the lock: it was declared before
@@ -53,7 +68,7 @@ void DeviceBank::search(const Texts& texts, const SearchOptions& options, int64_
     if (options.candidates != 0)
         throw Error(VTR_UNSUPPORTED, "candidates: expected 0, got " + std::to_string(options.candidates) +
                                          ": a GPU scores every video");
-    const std::vector<PlainArray> arrays = bank->scorer->plain_query(texts);
+    const std::vector<PlainArray> arrays = scorer->plain_query(texts);
     const Current current(*device_);
     const auto state = this->state();
     const size_t videos = options.only ? std::min(options.only->size(), state->count) : state->count;

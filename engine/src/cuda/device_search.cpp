@@ -13,6 +13,13 @@ namespace {
 constexpr size_t PART_ALIGNMENT = 256;  // of arrays in a workspace
 constexpr size_t STRIDE = 64;           // the scores of every text begin at a multiple of so many
 
+// Keys of a slab, of all texts, that are cheaper to copy and merge here than to merge on the device first. By
+// counting: a round of merging is one more launch, some 3 microseconds whatever the number of texts; a key is 8
+// bytes on a bus of some 25 GB/s and a comparison here, some 1 to 2 nanoseconds. A million videos of TC-MGC with
+// k = 10 leave 20,000 keys a text: 160 KB, which for one text hides behind the scoring, but 10 MB and 1.3 million
+// comparisons for 64.
+constexpr size_t FEW_KEYS = 4096;
+
 size_t take(size_t& end, size_t bytes) {  // the offset of so many bytes more
     const size_t offset = end;
     end += padded(bytes, PART_ALIGNMENT);
@@ -30,16 +37,16 @@ float score_of(int64_t key) {
 struct Part {
     const SlabView* view;
     Address live;
-    std::vector<uint8_t> wanted;  // where not all live rows are: as the kernel reads it
-    size_t live_at = 0;           // offset of `wanted` in what is copied in
-    size_t keys = 0;              // of a text
-    size_t keys_at = 0;           // of its first among the search's
+    std::vector<uint8_t> wanted = {};  // where not all live rows are: as the kernel reads it
+    size_t live_at = 0;                // offset of `wanted` in what is copied in
+    std::vector<size_t> keys = {};     // of a text: as chosen, and after each round of merging
+    size_t keys_at = 0;                // of the last round's first among those that are copied out
 };
 
 std::vector<Part> parts_of(const DeviceState& state, const std::optional<std::span<const int64_t>>& only) {
     std::vector<Part> parts;
     for (const SlabView& view : state.slabs) {
-        Part part{&view, view.live->bytes.get(), {}};
+        Part part{&view, view.live->bytes.get()};
         if (only) {
             const std::span<const int64_t> ids = view.ids();
             bool any = false;
@@ -69,11 +76,10 @@ class Search {
           texts_(texts),
           k_(k),
           listed_(only.has_value()),
+          chosen_there_(k <= kernels.most),
           parts_(parts_of(state, only)),
           values_(kernels.values()) {
         values_.set("texts", static_cast<int64_t>(texts.texts));
-        chosen_there_ = k <= kernels.most && (kernels.choose->entry().takes("live") || all_live());
-        if (!chosen_there_ && !kernels.score) refuse();
         lay_out();
     }
 
@@ -102,21 +108,7 @@ class Search {
   private:
     const Device& device() const { return *workspace_.stream.device(); }
 
-    [[noreturn]] void refuse() const {
-        const size_t most = kernels_.most;
-        if (k_ > most)
-            throw Error(VTR_UNSUPPORTED, "k: these kernels find at most " + std::to_string(most) + ", got " +
-                                             std::to_string(k_) + ": search without a GPU");
-        throw Error(VTR_UNSUPPORTED, "kernel '" + kernels_.choose->entry().name +
-                                         "' cannot leave out videos: export the bundle again with this vtr");
-    }
-
-    bool all_live() const {
-        return !listed_ && std::all_of(parts_.begin(), parts_.end(),
-                                       [](const Part& part) { return part.view->count() == part.view->rows; });
-    }
-
-    // What is copied in comes first, then the scores of a slab, then the hits of all.
+    // What is copied in comes first, then the scores of a slab and its keys between rounds, then the keys of all.
     void lay_out() {
         size_t end = 0, rows = 0;
         for (const PlainArray& array : texts_.arrays)
@@ -129,17 +121,7 @@ class Search {
         if (!chosen_there_ || !kernels_.fused)
             scores_at_ = take(end, texts_.texts * padded(rows, STRIDE) * sizeof(float));
         out_bytes_ = rows * sizeof(float);
-        if (chosen_there_) {
-            size_t keys = 0;
-            for (Part& part : parts_) {
-                values_.set("count", static_cast<int64_t>(part.view->rows));
-                part.keys = static_cast<size_t>(kernels_.choose->blocks_of("count", values_)) * kernels_.most;
-                part.keys_at = keys;
-                keys += texts_.texts * part.keys;
-            }
-            out_bytes_ = keys * sizeof(int64_t);
-            keys_at_ = take(end, out_bytes_);
-        }
+        if (chosen_there_) lay_out_keys(end);
         if (parts_.empty()) return;
         workspace_.reserve(end, in_bytes_, out_bytes_);
         for (size_t i = 0; i < array_at_.size(); ++i) values_.set(texts_.arrays[i].name, address(array_at_[i]));
@@ -147,6 +129,35 @@ class Search {
         values_.set("logits", address(scores_at_));
         for (Part& part : parts_)
             if (listed_ && chosen_there_) part.live = address(part.live_at);
+    }
+
+    void lay_out_keys(size_t& end) {
+        size_t keys = 0, between[2] = {0, 0};  // rounds read one and write the other
+        for (Part& part : parts_) {
+            part.keys = rounds_of(part.view->rows);
+            for (size_t round = 0; round + 1 < part.keys.size(); ++round)
+                between[round % 2] = std::max(between[round % 2], texts_.texts * part.keys[round]);
+            part.keys_at = keys;  // a multiple of 16 bytes, which kernels count on
+            keys = padded(keys + texts_.texts * part.keys.back(), PART_ALIGNMENT / sizeof(int64_t));
+        }
+        for (size_t i = 0; i < 2; ++i) between_at_[i] = take(end, between[i] * sizeof(int64_t));
+        out_bytes_ = keys * sizeof(int64_t);
+        keys_at_ = take(end, out_bytes_);
+    }
+
+    // Keys of a text that a slab of so many rows leaves, after choosing and after each round of merging.
+    std::vector<size_t> rounds_of(size_t rows) {
+        const auto left = [&](const Kernel& kernel, size_t count) {
+            values_.set("count", static_cast<int64_t>(count));
+            return static_cast<size_t>(kernel.blocks_of("count", values_)) * kernels_.most;
+        };
+        std::vector<size_t> keys = {left(*kernels_.choose, rows)};
+        while (kernels_.merge && texts_.texts * keys.back() > FEW_KEYS) {
+            const size_t next = left(*kernels_.merge, keys.back());
+            if (next >= keys.back()) break;
+            keys.push_back(next);
+        }
+        return keys;
     }
 
     Address address(size_t offset) const { return workspace_.memory() + offset; }
@@ -186,15 +197,26 @@ class Search {
         values_.set("stride", static_cast<int64_t>(padded(part.view->rows, STRIDE)));
         values_.set("first", int64_t{0});
         values_.set("live", part.live);
-        values_.set("keys", address(keys_at_ + part.keys_at * sizeof(int64_t)));
+    }
+
+    Address keys_of(const Part& part, size_t round) const {
+        if (round + 1 < part.keys.size()) return address(between_at_[round % 2]);
+        return address(keys_at_ + part.keys_at * sizeof(int64_t));
     }
 
     void enqueue() {
         copy_in();
         for (const Part& part : parts_) {
             set_rows(part);
-            if (!kernels_.fused) kernels_.score->launch(workspace_.stream, values_);
+            values_.set("keys", keys_of(part, 0));
+            if (!kernels_.fused) kernels_.score.launch(workspace_.stream, values_);
             kernels_.choose->launch(workspace_.stream, values_);
+            for (size_t round = 1; round < part.keys.size(); ++round) {
+                values_.set("keys", keys_of(part, round - 1));
+                values_.set("out", keys_of(part, round));
+                values_.set("count", static_cast<int64_t>(part.keys[round - 1]));
+                kernels_.merge->launch(workspace_.stream, values_);
+            }
         }
         copy_out(address(keys_at_), out_bytes_);
     }
@@ -205,8 +227,8 @@ class Search {
         for (size_t text = 0; text < texts_.texts; ++text) {
             TopK best(k_);
             for (const Part& part : parts_)
-                for (size_t i = 0; i < part.keys; ++i)
-                    if (const int64_t key = keys[part.keys_at + text * part.keys + i]; key != NOTHING)
+                for (size_t i = 0, count = part.keys.back(); i < count; ++i)
+                    if (const int64_t key = keys[part.keys_at + text * count + i]; key != NOTHING)
                         best.offer({score_of(key), part.view->slab->ids()[row_of(key, part)]});
             rankings.push_back(std::move(best).sorted());
         }
@@ -231,7 +253,7 @@ class Search {
             const SlabView& view = *part.view;
             const bool whole = part.wanted.empty() && view.count() == view.rows;
             set_rows(part);
-            kernels_.score->launch(workspace_.stream, values_);
+            kernels_.score.launch(workspace_.stream, values_);
             for (size_t text = 0; text < texts_.texts; ++text) {
                 copy_out(address(scores_at_ + text * padded(view.rows, STRIDE) * sizeof(float)),
                          view.rows * sizeof(float));
@@ -256,72 +278,14 @@ class Search {
     const DeviceTexts texts_;
     const size_t k_;
     const bool listed_;
-    bool chosen_there_;  // the best, by a kernel
+    const bool chosen_there_;  // the best, by a kernel
     std::vector<Part> parts_;
     Values values_;
     std::vector<size_t> array_at_;  // offsets in the workspace's memory
-    size_t scores_at_ = 0, keys_at_ = 0, in_bytes_ = 0, out_bytes_ = 0;
+    size_t scores_at_ = 0, between_at_[2] = {0, 0}, keys_at_ = 0, in_bytes_ = 0, out_bytes_ = 0;
 };
 
-size_t most_of(const std::optional<Kernel>& choose) {
-    if (!choose) return 0;
-    const auto& constants = choose->entry().constants;
-    const auto found = constants.find("K");
-    if (found == constants.end() || found->second < 1 || found->second > 1 << 16)
-        throw Error(VTR_CORRUPT,
-                    "kernel '" + choose->entry().name + "' does not say its constant 'K': export again");
-    return static_cast<size_t>(found->second);
-}
-
-std::optional<Kernel> load(const SharedDevice& device, const KernelsFile& file, const std::string& name) {
-    if (!file.kernels.contains(name)) return std::nullopt;
-    return std::optional<Kernel>(std::in_place, device, file, name);
-}
-
-// What chooses the best: a kernel that scores too, or one of scores.
-std::string choosing(const KernelsFile& file, const Scorer& scorer) {
-    const std::string fused = scorer.options.scoring + "_topk";
-    return file.kernels.contains(fused) ? fused : "topk_scores";
-}
-
-KernelSpec spec_of(const Options& options) {
-    return {options.scoring,
-            options.storage == Storage::bf16 ? "bf16" : "fp16",
-            static_cast<int64_t>(options.frames),
-            static_cast<int64_t>(options.words),
-            static_cast<int64_t>(options.dim),
-            static_cast<int64_t>(options.keep)};
-}
-
-// Throws Error unless the kernels are for the scorer's model and can search.
-const KernelsFile& checked(const KernelsFile& file, const Scorer& scorer) {
-    file.require(spec_of(scorer.options));
-    const std::string& scoring = scorer.options.scoring;
-    if (!file.kernels.contains(scoring + "_topk")) file.at(scoring + "_score");
-    return file;
-}
-
 }  // namespace
-
-SearchKernels::SearchKernels(const SharedDevice& device, const Scorer& scorer, const KernelsFile& file)
-    : score(load(device, checked(file, scorer), scorer.options.scoring + "_score")),
-      choose(load(device, file, choosing(file, scorer))),
-      fused(choose && choose->entry().name != "topk_scores"),
-      most(most_of(choose)) {
-    const Stream stream = make_stream(device);
-    const PlainParameters parameters = scorer.plain_parameters();
-    for (const PlainArray& array : parameters.arrays) {
-        std::vector<std::byte> bytes(array.numbers.size() * storage_bytes(array.storage));
-        store(array.numbers, array.storage, array.name, bytes.data());
-        const DeviceMemory& memory = parameters_.emplace_back(device_memory(device, bytes.size()));
-        device->check(device->driver().copy_to_device(memory.get(), bytes.data(), bytes.size(), stream.get()),
-                      "parameter '" + array.name + "' cannot be copied to " + device->name());
-        synchronize(stream);
-        values_.set(array.name, memory.get());
-    }
-    for (const auto& [name, number] : parameters.scalars) values_.set(name, number);
-    for (const char* name : {"global_scratch", "profile_scratch"}) values_.set(name, Address{0});
-}
 
 std::vector<Ranking> search_device(const SearchKernels& kernels, const std::vector<DeviceColumn>& columns,
                                    Workspace& workspace, const std::shared_ptr<const DeviceState>& state,

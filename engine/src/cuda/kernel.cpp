@@ -137,6 +137,14 @@ int64_t Kernel::blocks_of(const std::string& name, const Values& values) const {
     return 1;
 }
 
+int64_t Kernel::most_of(const std::string& name) const {
+    int64_t most = INT32_MAX;
+    for (size_t axis = 0; axis < 3; ++axis)
+        if (const GridRule& rule = (*variant_.grid)[axis]; rule.of == name)
+            most = std::min(most, MOST_BLOCKS[axis] * rule.per);  // below 2^62: see MOST_PER
+    return most;
+}
+
 void Kernel::launch(const Stream& stream, const Values& values) const {
     std::vector<Slot> slots;
     slots.reserve(entry_.arguments.size());

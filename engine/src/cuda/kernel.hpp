@@ -47,6 +47,8 @@ class Kernel {
     int64_t blocks(size_t axis, const Values& values) const;
     // The same along the axis that goes over the number `name`; 1 if there is none.
     int64_t blocks_of(const std::string& name, const Values& values) const;
+    // The largest such number whose grid a device takes.
+    int64_t most_of(const std::string& name) const;
 
   private:
     void load(const KernelsFile& file);

@@ -17,6 +17,7 @@ COMMANDS = {  # in the order in which a newcomer needs them
     "demo": "Index the clips that come with vtr and search them.",
     "train": "Train a model on your videos and captions.",
     "export": "Turn a trained checkpoint into a bundle.",
+    "engines": "Plan a bundle's encoders for NVIDIA GPUs ahead of time.",
     "index": "Index video files and folders.",
     "search": "Search an index by text or by a video.",
     "remove": "Remove videos from an index, or compact it.",

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import json_option
+from vtr.cli.options import json_option, sampling_options
 from vtr.cli.output import print_json
-from vtr.errors import BackendError
+from vtr.errors import BackendError, UsageError
 
 
 @click.command()
@@ -30,18 +30,7 @@ from vtr.errors import BackendError
     show_default=True,
     type=click.Choice(["auto", "meanP", "seqTransf", "seqLSTM", "tightTransf"]),
 )
-@click.option("--frames", type=click.IntRange(min=1), help="Most frames of a video, F  [default: 12]")
-@click.option("--words", type=click.IntRange(min=2), help="Tokens of a text, L  [default: 32]")
-@click.option(
-    "--fps", default=1, show_default=True, type=click.IntRange(min=1), help="Frames sampled a second."
-)
-@click.option(
-    "--slice",
-    default="uniform",
-    show_default=True,
-    type=click.Choice(["uniform", "head", "tail"]),
-    help="Which frames stay when there are more than F.",
-)
+@sampling_options
 @click.option(
     "--se-type",
     type=click.Choice(["excitation", "aggregation"]),
@@ -67,6 +56,14 @@ from vtr.errors import BackendError
 )
 @click.option("--name", help="What the bundle calls itself  [default: the checkpoint's name]")
 @click.option("--vocab", type=click.Path(path_type=Path), help="CLIP vocabulary or tokenizer.json to use.")
+@click.option("--cuda", is_flag=True, help="Also compile the GPU kernels of this model; needs no GPU.")
+@click.option(
+    "--cuda-arch",
+    "cuda_arches",
+    multiple=True,
+    type=int,
+    help="With --cuda: compute capability, such as 90; may be repeated  [default: 80 86 89 90 100 120]",
+)
 @json_option
 def command(checkpoint: str, output: Path, force: bool, precision: str, as_json: bool, **given: Any) -> None:
     """Turn CHECKPOINT into a bundle, and check the bundle against the PyTorch model.
@@ -74,6 +71,7 @@ def command(checkpoint: str, output: Path, force: bool, precision: str, as_json:
     CHECKPOINT is a file (.bin, .pt, .pth, .safetensors), a Hugging Face CLIPModel directory or
     hf://organisation/name. The model family and its sizes are read off the tensors.
     """
+    cuda = architectures(given.pop("cuda"), given.pop("cuda_arches"))
     try:
         from vtr.export import ExportOptions, export_checkpoint
     except ImportError as error:
@@ -87,6 +85,7 @@ def command(checkpoint: str, output: Path, force: bool, precision: str, as_json:
         precision=precision,
         force=force,
         progress=None if as_json else lambda line: click.echo(line, err=True),
+        cuda=cuda,
         **extra,
     )
     if as_json:
@@ -95,3 +94,14 @@ def command(checkpoint: str, output: Path, force: bool, precision: str, as_json:
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{report.path}: {report.manifest['family']}, {report.manifest['sim_header']}; see vtr info")
+
+
+def architectures(wanted: bool, named: tuple[int, ...]) -> tuple[int, ...] | None:
+    """What kernels are compiled for: what was named, else all; ``None`` if no kernels are wanted."""
+    if not wanted:
+        if named:
+            raise UsageError("--cuda-arch says what --cuda compiles for: give --cuda too")
+        return None
+    from vtr.kernels.config import ARCHES
+
+    return named or ARCHES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import click
 from vtr.builtin import builtin_name
 from vtr.cli.options import MODEL, json_option
 from vtr.cli.output import clock, print_json, size_text
-from vtr.errors import UsageError
+from vtr.errors import BundleError, UsageError
 from vtr.files import printable
+from vtr.manifest import AGAIN, KERNELS
 
 FAMILIES = {
     "clip4clip": "CLIP4Clip",
@@ -20,6 +22,7 @@ FAMILIES = {
     "xclip": "X-CLIP",
     "tcmgc": "TC-MGC",
 }
+KERNELS_FOLDER = KERNELS.partition("/")[0] + "/"
 SLICES = {"uniform": "spread evenly", "head": "the first ones", "tail": "the last ones"}
 
 
@@ -71,11 +74,51 @@ def bundle_facts(path: str) -> dict[str, Any]:
         ("fingerprint", bundle.fingerprint[:16]),
         ("made by", manifest["created_by"]),
     ]  # fmt: skip
-    lines += [(name, size_text(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
+    sizes_of = {name: entry["bytes"] for name, entry in sorted(manifest["files"].items())}
+    of_kernels = [name for name in sizes_of if "cuda" in manifest and name.startswith(KERNELS_FOLDER)]
+    lines += [(name, size_text(size)) for name, size in sizes_of.items() if name not in of_kernels]
+    document = dict(manifest)
+    if of_kernels:
+        document["kernels"] = kernels = read_kernels(bundle.file(KERNELS))
+        lines += kernel_lines(manifest["cuda"], sum(sizes_of[name] for name in of_kernels), kernels)
     if bundle.builtin:
         lines += [("built in", f"{bundle.builtin}, in {bundle.path.parent}")]
     lines += [("parity", _parity_text(manifest.get("parity") or {}))]
-    return {"title": f"bundle {manifest['name']}", "lines": lines, "json": manifest}
+    return {"title": f"bundle {manifest['name']}", "lines": lines, "json": document}
+
+
+def read_kernels(path: Path) -> dict[str, dict[str, dict[str, int]]]:
+    """What each kernel takes on each architecture, of ``kernels.json``.
+
+    Raises:
+        BundleError: the file is not what `vtr export --cuda` writes.
+    """
+    try:
+        kernels = json.loads(path.read_bytes())["kernels"]
+        return {
+            name: {
+                arch: {what: int(variant[what]) for what in ("registers", "shared", "warps")}
+                for arch, variant in kernel["variants"].items()
+            }
+            for name, kernel in kernels.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: expected a description of kernels ({error!r}); {AGAIN}") from None
+
+
+def kernel_lines(
+    cuda: dict[str, Any], size: int, kernels: dict[str, dict[str, dict[str, int]]]
+) -> list[tuple[str, str]]:
+    """A line on all kernels, then one for each with its registers and shared memory by architecture."""
+    arches = ", ".join(f"sm_{arch}" for arch in cuda["arches"])
+    lines = [("kernels", f"{arches}; Triton {cuda['triton']}; {size_text(size)}")]
+    for name, variants in kernels.items():
+        uses = (
+            f"{arch} {use['registers']} registers, {size_text(use['shared'])}"
+            for arch, use in variants.items()
+        )
+        lines += [("  " + name, "; ".join(uses))]
+    return lines
 
 
 def _parity_text(parity: dict[str, Any]) -> str:

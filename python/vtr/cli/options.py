@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,9 +25,37 @@ index_option = click.option(
 )
 
 
+def sampling_options(command: F) -> F:
+    """--frames, --words, --fps, --slice: what a model sees of a video and of a text."""
+    return _with_options(
+        command,
+        [
+            click.option(
+                "--frames", type=click.IntRange(min=1), help="Most frames of a video, F  [default: 12]"
+            ),
+            click.option("--words", type=click.IntRange(min=2), help="Tokens of a text, L  [default: 32]"),
+            click.option(
+                "--fps",
+                default=1,
+                show_default=True,
+                type=click.IntRange(min=1),
+                help="Frames sampled a second.",
+            ),
+            click.option(
+                "--slice",
+                default="uniform",
+                show_default=True,
+                type=click.Choice(["uniform", "head", "tail"]),
+                help="Which frames stay when there are more than F.",
+            ),
+        ],
+    )
+
+
 def engine_options(command: F) -> F:
     """--model, --device, --backend, --precision, --threads."""
-    for option in reversed(
+    return _with_options(
+        command,
         [
             click.option(
                 "--model",
@@ -42,7 +70,7 @@ def engine_options(command: F) -> F:
                 "--backend",
                 default="auto",
                 show_default=True,
-                type=click.Choice(["auto", "openvino", "onnxruntime"]),
+                type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
                 help="What runs the encoders.",
             ),
             click.option(
@@ -55,8 +83,13 @@ def engine_options(command: F) -> F:
             click.option(
                 "--threads", type=click.IntRange(min=1), help="Threads of the encoders and the native core."
             ),
-        ]
-    ):
+        ],
+    )
+
+
+def _with_options(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    """``command`` with options that its help lists in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vtr.cli.eval import PROTOCOLS
+from vtr.cli.options import sampling_options
 from vtr.errors import BackendError, UsageError
 from vtr.files import find_videos, printable
 
@@ -53,16 +54,7 @@ count = click.IntRange(min=1)
 )
 @click.option("--keep-rate", type=float, help="TC-MGC: share of the similarities that are kept.")
 @click.option("--teacher", help="TeachCLIP: a trained checkpoint, of X-CLIP say, to learn from.")
-@click.option("--frames", type=count, help="Most frames of a video, F  [default: 12]")
-@click.option("--words", type=click.IntRange(min=2), help="Tokens of a text, L  [default: 32]")
-@click.option("--fps", default=1, show_default=True, type=count, help="Frames sampled a second.")
-@click.option(
-    "--slice",
-    default="uniform",
-    show_default=True,
-    type=click.Choice(["uniform", "head", "tail"]),
-    help="Which frames stay when there are more than F.",
-)
+@sampling_options
 @click.option("--vocab", type=path_type, help="CLIP vocabulary or tokenizer.json to use.")
 @click.option("--protocol", default="auto", show_default=True, type=click.Choice(PROTOCOLS))
 @click.option(

@@ -85,6 +85,16 @@ class FrameReader(Generic[T]):
 
         A frame that cannot be decoded is replaced by the one before it, or left out where there is none.
         """
+        on_screen = self._visit(numbers)
+        found: dict[int, Shown[T]] = {}
+        for number in numbers:
+            shown = self._shown.get(on_screen.get(number, number)) or self._second_attempt(number)
+            if shown is not None:
+                found[number] = shown
+        return found
+
+    def _visit(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Decode what is needed for these ascending numbers; for each the number of the frame on screen."""
         on_screen: dict[int, int] = {}
         for number in numbers:
             self._approach(number)
@@ -97,13 +107,7 @@ class FrameReader(Generic[T]):
                         self._offer(frame, early)
                 self._decode_to(wanted)
         self._empty_decoder()
-
-        found: dict[int, Shown[T]] = {}
-        for number in numbers:
-            shown = self._shown.get(on_screen.get(number, number)) or self._second_attempt(number)
-            if shown is not None:
-                found[number] = shown
-        return found
+        return on_screen
 
     # -- where to decode from -------------------------------------------------------------------------
 

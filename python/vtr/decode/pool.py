@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+from vtr.decode.dali_plan import Declined, Plan
 from vtr.decode.limits import Limits
 from vtr.decode.sampling import check_sampling
-from vtr.decode.wire import Wire, WireError, plain, receive_clip, seconds_of
+from vtr.decode.wire import Wire, WireError, plain, receive_clip, receive_plan, seconds_of
 from vtr.decode.worker import GRACE
 from vtr.errors import BackendError, UsageError
 from vtr.types import Clip, Failure, Sampling
@@ -31,6 +32,9 @@ _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from vtr.decode.worker import main; main(int(sys.argv[1]))"
 )
+
+
+Outcome = Clip | Plan | Declined | Failure
 
 
 class DecodePool:
@@ -50,6 +54,7 @@ class DecodePool:
         workers = cores if workers is None else workers
         if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
             raise UsageError(f"workers: expected an integer from 1 to 1024, got {workers!r}")
+        self.declined: dict[Path, str] = {}  # for a DaliPool's users; here nothing is left to others
         self._sampling = check_sampling(sampling or Sampling())
         self._limits = limits or Limits()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -71,12 +76,27 @@ class DecodePool:
         under way or waiting to be taken. A file whose worker crashes, hangs or runs out of memory is a
         ``Failure``; the worker is replaced. Raises ``BackendError`` if no worker can be started.
         """
+        for path, outcome in self._map(paths, None):
+            assert isinstance(outcome, (Clip, Failure)), "no plan was asked for"
+            yield path, outcome
+
+    def map_plans(
+        self, paths: Iterable[str | os.PathLike[str]], device: str
+    ) -> Iterator[tuple[Path, Plan | Declined | Failure]]:
+        """As ``map``, but frames are left to DALI on ``device`` ("cpu" or "cuda") wherever that is sound."""
+        for path, outcome in self._map(paths, device):
+            assert not isinstance(outcome, Clip), "a plan was asked for"
+            yield path, outcome
+
+    def _map(
+        self, paths: Iterable[str | os.PathLike[str]], dali: str | None
+    ) -> Iterator[tuple[Path, Outcome]]:
         results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         run = _Run(results)
         pending = 0
         try:
             for path in paths:
-                self._submit(_Job(Path(path), run))
+                self._submit(_Job(Path(path), run, dali))
                 pending += 1
                 while pending >= 2 * len(self._workers) or (pending and not results.empty()):
                     yield results.get().unpack()
@@ -137,7 +157,7 @@ class DecodePool:
         while (job := self._jobs.get()) is not None:
             if not job.run.abandoned:
                 try:
-                    outcome: Clip | Failure | BaseException = worker.read(job.path)
+                    outcome: Outcome | BaseException = worker.read(job.path, job.dali)
                 except BaseException as error:  # to be raised where the results are taken
                     outcome = error
                 job.run.results.put(_Result(job.path, outcome))
@@ -156,14 +176,15 @@ class _Run:
 class _Job:
     path: Path
     run: _Run
+    dali: str | None  # the device that DALI decodes on, where a plan is wanted
 
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
     path: Path
-    outcome: Clip | Failure | BaseException
+    outcome: Outcome | BaseException
 
-    def unpack(self) -> tuple[Path, Clip | Failure]:
+    def unpack(self) -> tuple[Path, Outcome]:
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         return self.path, self.outcome
@@ -211,16 +232,19 @@ class _Worker:
             self._wire, self._ready = Wire(ours), False
             self._wire.send(self._settings)
 
-    def read(self, path: Path) -> Clip | Failure:
-        """The clip of one file, or why there is none."""
+    def read(self, path: Path, dali: str | None = None) -> Outcome:
+        """The clip of one file, or its plan for DALI, or why there is none."""
         wire = self._started()
         deadline = time.monotonic() + self._limits.seconds + GRACE
         try:
-            wire.send({"path": os.fspath(path)})
+            wire.send({"path": os.fspath(path), "dali": dali})
             header = wire.receive(deadline)
             self.seconds += seconds_of(header)
+            if dali and isinstance(header.get("plan"), dict):
+                return receive_plan(wire, header["plan"], self._sampling, deadline)
             if isinstance(header.get("clip"), dict):
-                return receive_clip(wire, header["clip"], self._sampling, deadline)
+                clip = receive_clip(wire, header["clip"], self._sampling, deadline)
+                return Declined(clip, plain(header.get("declined"))) if dali else clip
             return Failure(path, plain(header.get("failure")))
         except TimeoutError:
             self.stop()

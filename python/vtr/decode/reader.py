@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -23,7 +23,7 @@ from vtr.decode.source import Source, open_source
 from vtr.errors import DecodeError
 from vtr.types import Clip, Sampling
 
-T = TypeVar("T")
+Reader = TypeVar("Reader", bound=FrameReader[Any])
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class VideoInfo:
 def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> VideoInfo:
     """Look at a video file and decode its first frame. Raises ``DecodeError``."""
     with open_source(path, limits or Limits()) as source:
-        return _info(source, *_open_frames(source, lambda frame: None))
+        return video_info(
+            source, *open_frames(source, lambda source: FrameReader(source, lambda frame: None))
+        )
 
 
 def read_clip(
@@ -68,8 +70,8 @@ def read_clip(
         return centre_square(upright(to_image(frame), frame.rotation), sampling.size, limits.pixels)
 
     with open_source(path, limits, threads) as source:
-        frames, last = _open_frames(source, picture)
-        info = _info(source, frames, last)
+        frames, last = open_frames(source, lambda source: FrameReader(source, picture))
+        info = video_info(source, frames, last)
         numbers = sample_indices(info.frames, source.frame_rate, sampling)
         found = frames.read(numbers.tolist())
         if not found:
@@ -77,7 +79,7 @@ def read_clip(
         return Clip(
             frames=np.stack([shown.picture for shown in found.values()]),
             indices=np.array(list(found), dtype=np.int64),
-            timestamps=np.array([_seconds(number, shown, info.fps) for number, shown in found.items()]),
+            timestamps=np.array([seconds_of(number, shown, info.fps) for number, shown in found.items()]),
             duration=info.duration,
             fps=info.fps,
             width=info.width,
@@ -86,21 +88,22 @@ def read_clip(
         )
 
 
-def _open_frames(source: Source, picture: Callable[[VideoFrame], T]) -> tuple[FrameReader[T], int]:
-    """The stream's frames, and when the last of them is shown."""
+def open_frames(source: Source, make: Callable[[Source], Reader]) -> tuple[Reader, int]:
+    """A reader of the stream's frames, and when the last of them is shown."""
     last = source.last_timestamp()
     source.rewind()
-    frames = FrameReader(source, picture)
+    frames = make(source)
     origin = frames.numbering.origin
     return frames, origin if last is None else max(last, origin)
 
 
-def _seconds(number: int, shown: Shown[NDArray[np.uint8]], fps: float) -> float:
+def seconds_of(number: int, shown: Shown[Any], fps: float) -> float:
     """When the frame appears or, where it is on screen since before, when it was asked for."""
     return shown.seconds if shown.number == number else number / fps
 
 
-def _info(source: Source, frames: FrameReader[T], last: int) -> VideoInfo:
+def video_info(source: Source, frames: FrameReader[Any], last: int) -> VideoInfo:
+    """What the stream holds, whose last frame is shown at the timestamp ``last``."""
     width, height = upright_size(frames.first)
     end = frames.numbering.seconds(last)
     if end > source.limits.duration:

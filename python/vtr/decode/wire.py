@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from vtr.decode.dali_plan import COLOURS, Plan
 from vtr.errors import VtrError
 from vtr.types import Clip, Sampling
 
 LONGEST_HEADER = 1 << 20  # bytes
 LONGEST_TEXT = 500  # characters of a reason or a codec's name
+LONGEST_STREAM = 1 << 29  # bytes of packets in a plan
+MATROSKA = b"\x1a\x45\xdf\xa3"  # how such a file begins
 
 _LENGTH = struct.Struct("!I")
 
@@ -34,12 +37,12 @@ class Wire:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    def send(self, header: dict[str, Any], payload: memoryview | None = None) -> None:
+    def send(self, header: dict[str, Any], *payload: bytes | memoryview) -> None:
         encoded = json.dumps(header).encode()
         self._connection.settimeout(None)
         self._connection.sendall(_LENGTH.pack(len(encoded)) + encoded)
-        if payload is not None:
-            self._connection.sendall(payload)
+        for part in payload:
+            self._connection.sendall(part)
 
     def receive(self, deadline: float | None = None) -> dict[str, Any]:
         """The next header. Raises ``EOFError`` when the other end is gone."""
@@ -88,23 +91,59 @@ def clip_header(clip: Clip) -> dict[str, Any]:
 
 def receive_clip(wire: Wire, header: dict[str, Any], sampling: Sampling, deadline: float) -> Clip:
     """The clip that ``header`` announces; its pixels are read off the wire."""
+    indices = _listed(header, sampling)
+    return _clip(wire, header, len(indices), sampling, deadline)
+
+
+def plan_header(plan: Plan) -> dict[str, Any]:
+    """Everything of a plan but its first picture and its packets."""
+    return {
+        **clip_header(plan.outline),
+        "pictures": len(plan.outline.frames),
+        "places": plan.places.tolist(),
+        "colours": plan.colours,
+        "bytes": len(plan.stream),
+    }
+
+
+def receive_plan(wire: Wire, header: dict[str, Any], sampling: Sampling, deadline: float) -> Plan:
+    """The plan that ``header`` announces; its first picture and its packets are read off the wire."""
+    count = len(_listed(header, sampling))
+    places, colours = header.get("places"), header.get("colours")
+    if not isinstance(places, list) or len(places) != count or colours not in COLOURS:
+        raise WireError(f"expected {count} places, and colours as one of {', '.join(COLOURS)}")
+    chosen = np.array([_whole(place, 0, 1 << 24) for place in places], dtype=np.int32)
+    outline = _clip(wire, header, _whole(header.get("pictures"), 0, 1), sampling, deadline)
+    stream = bytearray(_whole(header.get("bytes"), len(MATROSKA), LONGEST_STREAM))
+    wire.receive_into(memoryview(stream), deadline)
+    if not stream.startswith(MATROSKA):  # what else it might be, its reader would find out by looking inside
+        raise WireError("expected a Matroska file")
+    return Plan(outline, bytes(stream), chosen, colours)
+
+
+def _listed(header: dict[str, Any], sampling: Sampling) -> list[Any]:
     indices, timestamps = header.get("indices"), header.get("timestamps")
     if not isinstance(indices, list) or not isinstance(timestamps, list):
         raise WireError("expected lists of indices and timestamps")
     if not 1 <= len(indices) <= sampling.frames or len(indices) != len(timestamps):
         raise WireError(f"expected 1 to {sampling.frames} frames, got {len(indices)}")
-    frames = np.empty((len(indices), sampling.size, sampling.size, 3), dtype=np.uint8)
+    return indices
+
+
+def _clip(wire: Wire, header: dict[str, Any], pictures: int, sampling: Sampling, deadline: float) -> Clip:
+    frames = np.empty((pictures, sampling.size, sampling.size, 3), dtype=np.uint8)
     clip = Clip(
         frames=frames,
-        indices=np.array([_whole(index, 0, 1 << 62) for index in indices], dtype=np.int64),
-        timestamps=np.array([_real(seconds) for seconds in timestamps]),
+        indices=np.array([_whole(index, 0, 1 << 62) for index in header["indices"]], dtype=np.int64),
+        timestamps=np.array([_real(seconds) for seconds in header["timestamps"]]),
         duration=_real(header.get("duration")),
         fps=_real(header.get("fps")),
         width=_whole(header.get("width"), 1, 1 << 20),
         height=_whole(header.get("height"), 1, 1 << 20),
         codec=plain(header.get("codec")),
     )
-    wire.receive_into(frames.data.cast("B"), deadline)
+    if pictures:  # an empty array has no bytes to look at
+        wire.receive_into(frames.data.cast("B"), deadline)
     return clip
 
 

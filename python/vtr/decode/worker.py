@@ -17,11 +17,13 @@ import threading
 import time
 from typing import Any
 
+from vtr.decode.dali_plan import Declined, Plan
+from vtr.decode.dali_planner import plan_clip
 from vtr.decode.limits import Limits
 from vtr.decode.reader import read_clip
-from vtr.decode.wire import Wire, clip_header
+from vtr.decode.wire import Wire, clip_header, plan_header
 from vtr.errors import VtrError
-from vtr.types import Sampling
+from vtr.types import Clip, Sampling
 
 GRACE = 2.0  # seconds past ``Limits.seconds`` after which the pool kills a worker
 
@@ -38,9 +40,9 @@ def main(descriptor: int) -> None:
         threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
         wire.send({"ready": True})
         while True:
-            path = jobs.get()["path"]
+            job = jobs.get()
             signal.alarm(math.ceil(limits.seconds + 3 * GRACE))  # ends the process
-            _answer(wire, path, sampling, limits, settings["threads"])
+            _answer(wire, job["path"], sampling, limits, settings["threads"], job.get("dali"))
             signal.alarm(0)
     except (EOFError, ConnectionError):
         return
@@ -70,16 +72,29 @@ def _listen(wire: Wire, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
         os._exit(0)
 
 
-def _answer(wire: Wire, path: str, sampling: Sampling, limits: Limits, threads: int) -> None:
+def _answer(
+    wire: Wire, path: str, sampling: Sampling, limits: Limits, threads: int, dali: str | None = None
+) -> None:
+    """Send the file's clip, or its plan for DALI on the device ``dali``, or why there is neither."""
     begin = time.perf_counter()
+    header: dict[str, Any]
+    payload: list[bytes | memoryview] = []
+    result: Clip | Plan | Declined
     try:
-        clip = read_clip(path, sampling, limits, threads=threads)
+        if dali is None:
+            result = read_clip(path, sampling, limits, threads=threads)
+        else:
+            result = plan_clip(path, sampling, limits, dali, threads=threads)
     except VtrError as error:
-        failure = str(error)
+        header = {"failure": str(error)}
     except Exception as error:  # a defect of ours or of a library: this file's failure, not the job's
-        failure = f"unexpected {type(error).__name__}: {error}"
+        header = {"failure": f"unexpected {type(error).__name__}: {error}"}
     else:
-        header = {"clip": clip_header(clip), "seconds": time.perf_counter() - begin}
-        wire.send(header, clip.frames.data.cast("B"))
-        return
-    wire.send({"failure": failure, "seconds": time.perf_counter() - begin})
+        if isinstance(result, Plan):
+            header, payload = {"plan": plan_header(result)}, [result.outline.frames.tobytes(), result.stream]
+        elif isinstance(result, Declined):
+            header = {"clip": clip_header(result.clip), "declined": result.reason}
+            payload = [result.clip.frames.data.cast("B")]
+        else:
+            header, payload = {"clip": clip_header(result)}, [result.frames.data.cast("B")]
+    wire.send({**header, "seconds": time.perf_counter() - begin}, *payload)

@@ -1,8 +1,8 @@
 """Running a bundle's graphs: one `Encoders` object over whichever runtime is there.
 
 `Encoders` checks shapes and types on the way in and out; a backend (`vtr.encoders.openvino`,
-`vtr.encoders.onnxruntime`) turns a graph's file into a function of arrays. Graphs are loaded when they are
-first used, so that a search does not pay for the vision tower.
+`vtr.encoders.onnxruntime`, `vtr.encoders.tensorrt`) turns a graph's file into a function of arrays. Graphs
+are loaded when they are first used, so that a search does not pay for the vision tower.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from vtr.bundle import Bundle
 from vtr.encoders.choice import Choice, choose
+from vtr.encoders.device_array import DeviceArray
 from vtr.errors import BackendError, BundleError, UsageError
 
 __all__ = ["Encoders", "open_encoders"]
 
 Arrays = dict[str, NDArray[Any]]
+Inputs = Mapping[str, NDArray[Any] | DeviceArray]
 
 OUTPUTS = {  # of temporal.onnx, by scoring
     "holistic": ("frames", "weights", "video"),
@@ -38,11 +40,13 @@ class Graph(Protocol):
     inputs: frozenset[str]
     outputs: frozenset[str]
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays: ...
+    def __call__(self, inputs: Inputs) -> Arrays: ...
 
 
 class Backend(Protocol):
     """A runtime set up for one device."""
+
+    device_arrays: bool  # whether graphs take inputs that lie on the GPU
 
     def load(self, path: Path, exact: bool) -> Graph:
         """Load a graph; ``exact`` asks for float32 whatever precision was chosen."""
@@ -58,8 +62,8 @@ def open_encoders(
     """The bundle's encoders on a runtime.
 
     Args:
-        backend: "openvino", "onnxruntime" or "auto".
-        device: "cpu", "cuda" or "auto", which takes a CUDA device only where ONNX Runtime can use one.
+        backend: "openvino", "onnxruntime", "tensorrt" (or TensorRT-RTX, whichever is installed) or "auto".
+        device: "cpu", "cuda" or "auto", which takes a CUDA device only where a backend can use one.
         precision: arithmetic of the towers: "fp32", "fp16", "bf16" or "auto". The temporal head and the
             cross encoder, which are small, always compute in float32.
         threads: threads that share the work of one call; ``None`` takes every core.
@@ -71,7 +75,7 @@ def open_encoders(
         raise UsageError(f"expected threads as None or a whole number of at least 1, got {threads!r}")
     choice = choose(bundle.manifest["precision"], backend, device, precision)
     module = import_module(f"vtr.encoders.{choice.backend}")
-    return Encoders(bundle, module.Backend(choice.device, choice.precision, threads), choice)
+    return Encoders(bundle, module.Backend(choice.device, choice.precision, threads, bundle), choice)
 
 
 class Encoders:
@@ -86,6 +90,7 @@ class Encoders:
         self._sizes = bundle.sizes
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
+        self.device = choice.device  # "cpu" or "cuda"
         self.precision = choice.precision
         self.description = choice.description
 
@@ -98,17 +103,21 @@ class Encoders:
         out = self._run("text.onnx", {"ids": ids}, {"sentence": (batch, D), "words": (batch, L, D)})
         return out["sentence"], out["words"]
 
-    def vision(self, frames: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    def vision(
+        self, frames: NDArray[np.uint8] | DeviceArray, mask: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Frames ``[B, n, S, S, 3]`` uint8, mask ``[B, n]`` float32 → features ``[B, n, D]``.
 
-        n is F; where the model's frames do not see each other it may be any number.
+        n is F; where the model's frames do not see each other it may be any number. Frames may lie on the
+        GPU already where ``device`` is "cuda": any object with ``__cuda_array_interface__``.
         """
+        frames = self._as_given("frames", frames)
         S, D = self._sizes["image"], self._sizes["dim"]
         count = self._sizes["frames"] if self._bundle.frame_coupling or frames.ndim != 5 else frames.shape[1]
         batch = len(frames)
         _expect("frames", frames, np.uint8, (batch, count, S, S, 3))
         _expect("mask", mask, np.float32, (batch, count))
-        inputs: Arrays = {"frames": frames, "mask": mask}
+        inputs: Inputs = {"frames": frames, "mask": mask}
         return self._run("vision.onnx", inputs, {"features": (batch, count, D)})["features"]
 
     def temporal(
@@ -141,10 +150,18 @@ class Encoders:
         inputs = {"sentence": sentence, "frames": frames, "mask": mask}
         return self._run("cross.onnx", inputs, {"logit": (batch,)}, exact=True)["logit"]
 
+    def _as_given(self, name: str, array: Any) -> Any:
+        """``array``, as a `DeviceArray` if it lies on a GPU."""
+        if (there := DeviceArray.of(array)) is None:
+            return array
+        if not self._backend.device_arrays:
+            raise UsageError(f"expected {name} in main memory for {self.description}, got them on a GPU")
+        return there
+
     def _run(
         self,
         file: str,
-        inputs: Mapping[str, NDArray[Any]],
+        inputs: Inputs,
         wanted: Mapping[str, tuple[int, ...]],
         exact: bool = False,
     ) -> Arrays:
@@ -152,7 +169,7 @@ class Encoders:
         if empty := not len(next(iter(inputs.values()))):  # runtimes differ on empty batches
             inputs = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in inputs.items()}
         try:
-            outputs = graph({name: np.ascontiguousarray(inputs[name]) for name in graph.inputs})
+            outputs = graph({name: _contiguous(inputs[name]) for name in graph.inputs})
         except Exception as error:  # runtimes raise types of their own
             raise BackendError(f"{file} failed on {self.description}: {error}") from error
         if empty:
@@ -184,7 +201,13 @@ class Encoders:
             return self._graphs[file]
 
 
-def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def _contiguous(array: NDArray[Any] | DeviceArray) -> NDArray[Any] | DeviceArray:
+    return array if isinstance(array, DeviceArray) else np.ascontiguousarray(array)
+
+
+def _expect(
+    name: str, array: NDArray[Any] | DeviceArray, dtype: type[np.generic], shape: tuple[int, ...]
+) -> None:
     if array.shape != shape or array.dtype != dtype:
         raise UsageError(
             f"expected {name} as {np.dtype(dtype)} {list(shape)}, got {array.dtype} {list(array.shape)}"

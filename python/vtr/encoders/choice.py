@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
+from vtr.encoders import cuda_driver, tensorrt_build
 from vtr.errors import BackendError, UsageError
 
-BACKENDS = ("openvino", "onnxruntime")
+BACKENDS = ("openvino", "onnxruntime", "tensorrt")
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("fp32", "fp16", "bf16")
-TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", **tensorrt_build.MODULES}
+NO_DEVICE = "no CUDA device: no NVIDIA driver or no GPU on this machine; use device cpu"
+FIRST_WITH_BF16 = 80  # of compute capabilities
+ON_CUDA = ("tensorrt", "onnxruntime")  # the faster first
 INSTALL = {
     "openvino": "pip install 'vtr[cpu]'",
     "onnxruntime": "pip install 'vtr[cpu]'",
     "cuda": "pip install onnxruntime-gpu",
+    "tensorrt": tensorrt_build.INSTALL,
 }
 
 
@@ -31,7 +35,7 @@ class Choice:
 
     @property
     def description(self) -> str:
-        what = f"{TITLES[self.backend]} on {self.device}, {self.precision}"
+        what = f"{_title(self.backend)} on {self.device}, {self.precision}"
         return f"{what} ({'; '.join(self.reasons)})" if self.reasons else what
 
 
@@ -51,12 +55,12 @@ def choose(exported: str, backend: str, device: str, precision: str) -> Choice:
             raise UsageError(f"expected {name} auto, {', '.join(known)}; got {value!r}")
     reasons: list[str] = []
     if device == "auto":
-        device = "cuda" if backend != "openvino" and _cuda_is_ready() else "cpu"
-        reasons.append(f"device auto: {'a CUDA device is there' if device == 'cuda' else 'no CUDA to use'}")
+        device, reason = _choose_device(exported, backend)
+        reasons.append(f"device auto: {reason}")
     if backend == "auto":
         backend, reason = _choose_backend(exported, device)
         reasons.append(f"backend auto: {reason}")
-    _require(backend, device)
+    _require(exported, backend, device)
     if precision == "auto":
         precision, reason = _choose_precision(exported, backend)
         reasons.append(f"precision auto: {reason}")
@@ -73,9 +77,32 @@ def choose(exported: str, backend: str, device: str, precision: str) -> Choice:
 # ---- backends and devices ----------------------------------------------------------------------------
 
 
+def _title(backend: str) -> str:
+    """What a user knows a backend as; "tensorrt" is one of two libraries."""
+    return TITLES[(tensorrt_build.module_name() or backend) if backend == "tensorrt" else backend]
+
+
+def _choose_device(exported: str, backend: str) -> tuple[str, str]:
+    if backend == "openvino":
+        return "cpu", "OpenVINO has no CUDA"
+    if backend == "tensorrt":
+        return "cuda", "TensorRT has no CPUs"
+    if not _gpus():
+        return "cpu", "no CUDA to use"
+    lacking = {name: _lack(exported, name) for name in (ON_CUDA if backend == "auto" else (backend,))}
+    if all(lacking.values()):
+        return "cpu", f"no CUDA to use: {'; '.join(filter(None, lacking.values()))}"
+    return "cuda", "a CUDA device is there"
+
+
 def _choose_backend(exported: str, device: str) -> tuple[str, str]:
     if device == "cuda":
-        return "onnxruntime", "it has CUDA"
+        lacking: list[str] = []
+        for name in ON_CUDA:
+            if (lack := _lack(exported, name)) is None:
+                return name, "; ".join(lacking) or f"{_title(name)} is there"
+            lacking.append(lack)
+        raise BackendError(f"no encoder backend can use CUDA: {'; '.join(lacking)}")
     # OpenVINO runs fp32 and bf16 faster, ONNX Runtime the integer products of int8 bundles.
     order = ("onnxruntime", "openvino") if exported == "int8" else ("openvino", "onnxruntime")
     for name in order:
@@ -85,25 +112,51 @@ def _choose_backend(exported: str, device: str) -> tuple[str, str]:
     raise BackendError(f"no encoder backend is installed: {INSTALL['openvino']}")
 
 
-def _require(backend: str, device: str) -> None:
-    if find_spec(backend) is None:
-        remedy = INSTALL["cuda" if device == "cuda" else backend]
-        raise BackendError(f"{TITLES[backend]} is not installed: {remedy}")
+def _require(exported: str, backend: str, device: str) -> None:
+    """Raise BackendError, with the remedy, unless the backend can run such a bundle on the device."""
     if device == "cuda":
         if backend == "openvino":
             raise BackendError("OpenVINO has no CUDA devices: use backend onnxruntime, or device cpu")
-        if "CUDAExecutionProvider" not in _onnxruntime_providers():
-            raise BackendError(f"this ONNX Runtime has no CUDA: {INSTALL['cuda']}, or use device cpu")
-        if not _cuda_devices():
-            raise BackendError("no CUDA device: no NVIDIA driver or no GPU on this machine; use device cpu")
+        if lack := _lack(exported, backend):
+            raise BackendError(lack)
+    elif backend == "tensorrt":
+        raise BackendError("TensorRT has no CPUs: use device cuda, or backend openvino or onnxruntime")
+    elif find_spec(backend) is None:
+        raise BackendError(f"{TITLES[backend]} is not installed: {INSTALL[backend]}")
 
 
-def _cuda_is_ready() -> bool:
-    return (
-        _cuda_devices() > 0
-        and find_spec("onnxruntime") is not None
-        and "CUDAExecutionProvider" in _onnxruntime_providers()
-    )
+def _lack(exported: str, backend: str) -> str | None:
+    """What keeps a backend from running such a bundle on CUDA, with the remedy; ``None`` if nothing does."""
+    return _tensorrt_lack(exported) if backend == "tensorrt" else _onnxruntime_lack()
+
+
+def _tensorrt_lack(exported: str) -> str | None:
+    if (module := tensorrt_build.module_name()) is None:
+        return f"TensorRT is not installed: {INSTALL['tensorrt']}"
+    if not _gpus():
+        return NO_DEVICE
+    if exported == "int8":
+        return tensorrt_build.NO_INT8
+    gpu = _gpus()[0]
+    if exported == "bf16" and gpu.arch < FIRST_WITH_BF16:
+        return f"the {gpu.name} (sm_{gpu.arch}) has no bfloat16: export with --precision fp16"
+    if module != "tensorrt_rtx":
+        return None
+    try:
+        known = tensorrt_build.Library.load().architectures() or []
+    except BackendError as error:
+        return str(error)
+    if gpu.arch not in known:
+        return f"TensorRT-RTX does not know the {gpu.name} (sm_{gpu.arch}): pip install tensorrt"
+    return None
+
+
+def _onnxruntime_lack() -> str | None:
+    if find_spec("onnxruntime") is None:
+        return f"ONNX Runtime is not installed: {INSTALL['cuda']}"
+    if "CUDAExecutionProvider" not in _onnxruntime_providers():
+        return f"this ONNX Runtime has no CUDA: {INSTALL['cuda']}, or use device cpu"
+    return None if _gpus() else NO_DEVICE
 
 
 def _onnxruntime_providers() -> list[str]:
@@ -113,16 +166,8 @@ def _onnxruntime_providers() -> list[str]:
 
 
 @cache
-def _cuda_devices() -> int:
-    """How many devices the NVIDIA driver shows, without any CUDA library."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+def _gpus() -> list[cuda_driver.Gpu]:
+    return cuda_driver.gpus()
 
 
 # ---- precision ---------------------------------------------------------------------------------------
@@ -144,8 +189,8 @@ def _require_precision(exported: str, backend: str, precision: str) -> None:
             )
     elif precision != exported:
         raise BackendError(
-            f"ONNX Runtime computes in the precision of the bundle, {exported}, not in {precision}: export "
-            f"with --precision {precision}, use backend openvino, or precision auto"
+            f"{_title(backend)} computes in the precision of the bundle, {exported}, not in {precision}: "
+            f"export with --precision {precision}, use backend openvino, or precision auto"
         )
 
 

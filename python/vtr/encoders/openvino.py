@@ -14,11 +14,15 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from vtr.bundle import Bundle
+
 TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
 
 class Backend:
-    def __init__(self, device: str, precision: str, threads: int | None) -> None:
+    device_arrays = False
+
+    def __init__(self, device: str, precision: str, threads: int | None, bundle: Bundle) -> None:
         self._core = openvino.Core()
         self._device = device.upper()
         self._precision = precision

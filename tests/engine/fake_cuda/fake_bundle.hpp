@@ -6,22 +6,22 @@
 #include <stdlib.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "check.hpp"
 #include "fake_cuda.hpp"
 #include "half.hpp"
+#include "plain_keys.hpp"
 #include "topk.hpp"
 
 namespace vtr::test {
 
-inline constexpr size_t FAKE_DIM = 16, FAKE_K = 4, SCORE_ROWS = 16, TOPK_ROWS = 32, FUSED_TEXTS = 2;
+inline constexpr size_t FAKE_DIM = 16, FAKE_K = 4, SCORE_ROWS = 16, TOPK_ROWS = 32, MERGE_KEYS = 16,
+                        FUSED_TEXTS = 2;
 
 // An ELF header and, behind it, what the stand-in reads: the architecture.
 inline std::string fake_cubin(const std::string& target) {
@@ -37,7 +37,9 @@ struct FakeBundle {
     std::vector<std::string> targets = {"sm_90"};
     size_t dim = FAKE_DIM;
     std::string storage = "fp16", scoring = "holistic", shared = "1024";
-    bool topk = true, live = true, fused = false;  // with a kernel that chooses; that takes `live`; both in one
+    // With a kernel that chooses; that takes `live`; that scores too; with one that merges, how many it finds.
+    bool topk = true, live = true, fused = false, merge = true;
+    size_t merged = FAKE_K;
 
     FakeBundle() {
         char name[] = "/tmp/vtr-kernels-XXXXXX";
@@ -78,23 +80,26 @@ struct FakeBundle {
             return "], \"grid\": {\"x\": " + rule(x, x_per) + ", \"y\": " + rule(y, y_per) +
                    ", \"z\": {\"of\": \"one\"}}";
         };
-        const std::string k = "\"constants\": {\"K\": " + std::to_string(FAKE_K) + "}, ";
-        std::string kernels;
+        const auto finds = [](size_t k) { return "\"constants\": {\"K\": " + std::to_string(k) + "}, "; };
+        const std::string masked = live ? ", " + pointer("live") : "";
+        std::string kernels = "\"holistic_score\": {\"symbol\": \"fake_holistic\", \"args\": [" +
+                              pointer("probes") + ", " + pointer("video") + ", " + number("scale", "fp32") + ", " +
+                              pointer("logits") + ", " + number("count") + ", " + number("stride", "i64") + ", " +
+                              pointer("global_scratch") + grid("count", SCORE_ROWS, "texts", 1) + rest;
         if (fused)
-            kernels = "\"holistic_topk\": {\"symbol\": \"fake_fused\", " + k + "\"args\": [" + pointer("vectors") +
-                      ", " + pointer("probes") + ", " + pointer("keys") + ", " + number("count") + ", " +
-                      number("texts") + ", " + number("first") + ", " + number("scale", "fp32") +
-                      grid("texts", FUSED_TEXTS, "count", TOPK_ROWS) + rest;
-        else
-            kernels = "\"holistic_score\": {\"symbol\": \"fake_holistic\", \"args\": [" + pointer("probes") +
-                      ", " + pointer("video") + ", " + number("scale", "fp32") + ", " + pointer("logits") + ", " +
-                      number("count") + ", " + number("stride", "i64") + ", " + pointer("global_scratch") +
-                      grid("count", SCORE_ROWS, "texts", 1) + rest;
-        if (topk && !fused)
-            kernels += ", \"topk_scores\": {\"symbol\": \"" + std::string(live ? "fake_topk" : "fake_topk_all") +
-                       "\", " + k + "\"args\": [" + pointer("scores") + ", " + pointer("keys") + ", " +
-                       number("count") + ", " + number("stride") + ", " + number("first") +
-                       (live ? ", " + pointer("live") : "") + grid("texts", 1, "count", TOPK_ROWS) + rest;
+            kernels += ", \"holistic_topk\": {\"symbol\": \"fake_fused\", " + finds(FAKE_K) + "\"args\": [" +
+                       pointer("vectors") + ", " + pointer("probes") + ", " + pointer("keys") + ", " +
+                       number("count") + ", " + number("texts") + ", " + number("first") + ", " +
+                       number("scale", "fp32") + masked + grid("texts", FUSED_TEXTS, "count", TOPK_ROWS) + rest;
+        else if (topk)
+            kernels += ", \"topk_scores\": {\"symbol\": \"fake_topk\", " + finds(FAKE_K) + "\"args\": [" +
+                       pointer("scores") + ", " + pointer("keys") + ", " + number("count") + ", " +
+                       number("stride") + ", " + number("first") + masked + grid("texts", 1, "count", TOPK_ROWS) +
+                       rest;
+        if (merge)
+            kernels += ", \"topk_merge\": {\"symbol\": \"fake_merge\", " + finds(merged) + "\"args\": [" +
+                       number("count") + ", " + pointer("out") + ", " + pointer("keys") +
+                       grid("texts", 1, "count", MERGE_KEYS) + rest;
         return "{\"format\": 1, \"made\": [1.5e3, {\"by\": null}], \"spec\": {\"scoring\": \"" + scoring +
                "\", \"frames\": 0, \"words\": 0, \"dim\": " + std::to_string(dim) +
                ", \"keep\": 0, \"storage\": \"" + storage + "\"}, \"kernels\": {" + kernels + "}}";
@@ -120,33 +125,26 @@ inline void fake_holistic(const fake_cuda::Launch& launch) {
         }
 }
 
-// As kernels/topk.py: higher scores are higher numbers, and of equal ones the smaller row.
-inline int64_t fake_key(float score, size_t row) {
-    if (score != score) return INT64_MIN;
-    int32_t bits = std::bit_cast<int32_t>(score == 0 ? 0.0f : score);
-    bits ^= (bits >> 31) & 0x7fffffff;
-    return int64_t(bits) * (int64_t{1} << 32) + int64_t(0xffffffffu - uint32_t(row));
-}
-
-inline void fake_choose(const float* scores, const uint8_t* live, size_t rows, size_t blocks, int64_t* keys) {
-    for (size_t block = 0; block < blocks; ++block) {
-        std::vector<int64_t> best(FAKE_K, INT64_MIN);
-        for (size_t row = block * TOPK_ROWS; row < std::min(rows, (block + 1) * TOPK_ROWS); ++row)
-            if (!live || live[row]) best.push_back(fake_key(scores[row], row));
-        std::sort(best.begin(), best.end(), std::greater<>());
-        std::copy_n(best.begin(), FAKE_K, keys + block * FAKE_K);
-    }
-}
-
-inline void fake_topk(const fake_cuda::Launch& launch, bool has_live) {
+inline void fake_topk(const fake_cuda::Launch& launch) {
     const auto rows = size_t(launch.number<int32_t>(2)), stride = size_t(launch.number<int32_t>(3));
     const size_t texts = launch.grid[0], blocks = launch.grid[1];
     CHECK(launch.number<int32_t>(4) == 0 && blocks * TOPK_ROWS >= rows);
     const auto* scores = launch.array<float>(0, (texts - 1) * stride + rows);
     auto* keys = launch.array<int64_t>(1, texts * blocks * FAKE_K);
-    const uint8_t* live = has_live ? launch.array<uint8_t>(5, rows) : nullptr;
+    const auto* live = launch.array<uint8_t>(5, rows);
     for (size_t text = 0; text < texts; ++text)
-        fake_choose(scores + text * stride, live, rows, blocks, keys + text * blocks * FAKE_K);
+        best_of_blocks(scores + text * stride, live, rows, TOPK_ROWS, blocks, FAKE_K,
+                       keys + text * blocks * FAKE_K);
+}
+
+inline void fake_merge(const fake_cuda::Launch& launch) {
+    const auto count = size_t(launch.number<int32_t>(0));
+    const size_t texts = launch.grid[0], blocks = launch.grid[1];
+    CHECK(blocks * MERGE_KEYS >= count && (blocks - 1) * MERGE_KEYS < count);
+    auto* out = launch.array<int64_t>(1, texts * blocks * FAKE_K);
+    const auto* keys = launch.array<int64_t>(2, texts * count);
+    for (size_t text = 0; text < texts; ++text)
+        merge_blocks(keys + text * count, count, MERGE_KEYS, blocks, FAKE_K, out + text * blocks * FAKE_K);
 }
 
 inline void fake_fused(const fake_cuda::Launch& launch) {
@@ -155,6 +153,7 @@ inline void fake_fused(const fake_cuda::Launch& launch) {
     CHECK(launch.number<int32_t>(5) == 0 && launch.grid[0] == (texts + FUSED_TEXTS - 1) / FUSED_TEXTS);
     const auto* vectors = launch.array<uint16_t>(0, rows * FAKE_DIM);
     const auto* probes = launch.array<uint16_t>(1, texts * FAKE_DIM);
+    const auto* live = launch.array<uint8_t>(7, rows);
     auto* keys = launch.array<int64_t>(2, texts * blocks * FAKE_K);
     std::vector<float> scores(rows);
     for (size_t text = 0; text < texts; ++text) {
@@ -164,17 +163,15 @@ inline void fake_fused(const fake_cuda::Launch& launch) {
                 sum += from_f16(probes[text * FAKE_DIM + i]) * from_f16(vectors[row * FAKE_DIM + i]);
             scores[row] = launch.number<float>(6) * sum;
         }
-        fake_choose(scores.data(), nullptr, rows, blocks, keys + text * blocks * FAKE_K);
+        best_of_blocks(scores.data(), live, rows, TOPK_ROWS, blocks, FAKE_K, keys + text * blocks * FAKE_K);
     }
 }
 
 inline void add_fake_kernels() {
     fake_cuda::add_kernel("fake_holistic", {8, 8, 4, 8, 4, 8, 8}, fake_holistic);
-    fake_cuda::add_kernel("fake_topk", {8, 8, 4, 4, 4, 8},
-                          [](const fake_cuda::Launch& launch) { fake_topk(launch, true); });
-    fake_cuda::add_kernel("fake_topk_all", {8, 8, 4, 4, 4},
-                          [](const fake_cuda::Launch& launch) { fake_topk(launch, false); });
-    fake_cuda::add_kernel("fake_fused", {8, 8, 8, 4, 4, 4, 4}, fake_fused);
+    fake_cuda::add_kernel("fake_topk", {8, 8, 4, 4, 4, 8}, fake_topk);
+    fake_cuda::add_kernel("fake_merge", {4, 8, 8}, fake_merge);
+    fake_cuda::add_kernel("fake_fused", {8, 8, 8, 4, 4, 4, 4, 8}, fake_fused);
 }
 
 // What every test of the GPU ends with: nothing kept, nothing that a driver would not bear.

@@ -1,6 +1,9 @@
 // A stand-in for the CUDA driver: the same symbols, "device memory" on the host, kernels that are functions of a
 // test.
 //
+// plain_kernels.cpp has the kernels of kernels/ by their own names, so that a program that links nothing of this,
+// a test in Python, searches with them; control.cpp is what it steers the stand-in by.
+//
 // It is as unkind as the driver may be. Work on a stream is done when somebody waits for it, not before, and reads
 // page-locked memory only then. Device addresses are no host addresses. What a driver leaves undefined, or would
 // refuse, is written down as a misuse.
@@ -9,6 +12,7 @@
 #include <cstddef>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -27,10 +31,16 @@ struct IllegalAddress : std::runtime_error {
 // `bytes` of device memory as the host reads it. Throws IllegalAddress unless they are part of one allocation.
 void* memory(Address address, size_t bytes);
 
+// What an image says of its kernels: "D=16 K=4" behind the architecture.
+using Constants = std::map<std::string, int64_t>;
+
 struct Launch {  // of a kernel, as it runs
     unsigned grid[3];
     unsigned threads, shared;
     std::vector<std::vector<std::byte>> arguments;
+    Constants constants;  // of the image
+
+    size_t constant(const std::string& name) const { return static_cast<size_t>(constants.at(name)); }
 
     template <class T>
     T number(size_t argument) const {
@@ -41,7 +51,9 @@ struct Launch {  // of a kernel, as it runs
     }
     template <class T>
     T* array(size_t argument, size_t count) const {
-        return static_cast<T*>(memory(number<Address>(argument), count * sizeof(T)));
+        const auto address = number<Address>(argument);
+        if (address % 16 != 0) throw std::logic_error("an array that is not at a multiple of 16 bytes");
+        return static_cast<T*>(memory(address, count * sizeof(T)));
     }
 };
 

@@ -1,4 +1,4 @@
-"""The published scoring, written directly in PyTorch, as the baseline of the scoring benchmark.
+"""The published scoring, written directly in PyTorch, as a baseline, eager and compiled.
 
 It is the reference model's own head in float32, one text against all videos in chunks. What does not depend
 on the text (X-CLIP's normalised frames) is prepared beforehand on both sides.
@@ -39,6 +39,13 @@ def head_arrays(head: nn.Module) -> dict[str, np.ndarray]:
     return {**arrays, "logit_scale": np.array([math.log(SCALE)], np.float32)}
 
 
+def load_head(head: nn.Module, arrays: Mapping[str, np.ndarray]) -> nn.Module:
+    """Give a head the parameters of a bundle's."""
+    for name, parameter in head.scorer_tensors().items():
+        parameter.data.copy_(torch.from_numpy(arrays[name]))
+    return head.eval()
+
+
 def tcmgc(head: TCMGCHead) -> Score:
     def score(sentence: Tensor, words: Tensor, frames: Tensor) -> Tensor:
         scores = SCALE * head.scores(sentence, words, frames)
@@ -63,6 +70,13 @@ def score_all(score: Score, sentence: Tensor, words: Tensor, videos: Tensor, chu
                 for s, w in zip(sentence, words, strict=True)
             ]
         )
+
+
+def compiled(score: Score) -> Score:
+    """The same through ``torch.compile``, for shapes that do not change."""
+    torch.compiler.reset()  # what was compiled for other heads counts against the limit of recompilations
+    made: Score = torch.compile(score, dynamic=False)
+    return made
 
 
 def fastest_chunk(score: Score, sentence: Tensor, words: Tensor, videos: Tensor) -> int:

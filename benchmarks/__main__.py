@@ -1,0 +1,5 @@
+"""`python -m vtr.bench`: the same as `vtr-bench`."""
+
+from .cli import main
+
+main(prog_name="vtr-bench")

@@ -1,0 +1,384 @@
+"""Searching an index on a GPU: hits, commits, what is missing or fails; on the stand-in driver."""
+
+import hashlib
+import json
+import shutil
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import stand_in
+from device_cases import TOLERANCE, K, assert_alike
+from native_cases import KINDS, SIZES, head_of, text_of
+from random_index import Index
+
+import vtr
+from vtr.device import DeviceModel, choose_device
+from vtr.native import NativeModel
+
+
+@pytest.fixture(params=KINDS)
+def index(request, gpu, tmp_path):
+    """An index whose native banks have a GPU that was asked for by name."""
+    index = Index(tmp_path / "index", request.param)
+    stand_in.write_kernels(tmp_path / "kernels", index.kind, SIZES, K)
+    index.device = DeviceModel(index.native, tmp_path / "kernels", required=True)
+    return index
+
+
+def searches(gpu, kind):
+    """How often a slab was scored."""
+    return gpu.launches("holistic_topk" if kind == "holistic" else f"{kind}_score")
+
+
+def assert_hits_alike(bank, plain, ks=(1, K, 1000), wheres=(None, "even=true")):
+    text, ids = text_of(2), plain.snapshot.ids
+    for where in wheres:
+        chosen = np.arange(len(ids)) if where is None else plain.snapshot.select(where)
+        logits = plain.scores(text, chosen)
+        for k in ks:
+            found = [
+                (np.array([hit.id for hit in hits]), np.array([hit.score for hit in hits]))
+                for hits in bank.search(text, k, None, where)
+            ]
+            assert_alike(found, logits, k, ids[chosen], TOLERANCE)
+
+
+def test_hits_are_those_of_numpy(index, gpu):
+    index.add(range(30))
+    bank, plain = index.now()
+    assert_hits_alike(bank, plain)
+    assert searches(gpu, index.kind) >= 2
+
+
+def test_candidates_and_scores_are_the_cpus(index, gpu):
+    index.add(range(30))
+    bank, plain = index.now()
+    np.testing.assert_allclose(bank.scores(text_of(2)), plain.scores(text_of(2)), rtol=0, atol=5e-3)
+    assert [len(hits) for hits in bank.search(text_of(2), 3, 5, None)] == [3, 3]
+    assert searches(gpu, index.kind) == 0
+    bank.search(text_of(2), 3, 30, None)  # every video is a candidate
+    assert searches(gpu, index.kind) > 0
+
+
+def test_commits_reach_the_copy_as_what_changed(index, gpu):
+    index.add(range(40))
+    bank, plain = index.now()
+    assert_hits_alike(bank, plain)
+    for step in range(3):
+        index.add(range(100 + 10 * step, 104 + 10 * step))
+        index.remove([step, 20 + step])
+        bank, plain = index.now()
+        before = gpu.device_bytes
+        copies = gpu.calls("cuMemcpyHtoDAsync_v2")
+        bank.search(text_of(1), 1, None, None)
+        # Three columns at most and the marks of the removed, and the text of the search itself.
+        assert gpu.calls("cuMemcpyHtoDAsync_v2") - copies <= 5
+        assert gpu.device_bytes <= before + (1 << 16)
+        assert_hits_alike(bank, plain)
+
+
+def test_an_older_snapshot_is_ranked_by_the_cpu_once_a_newer_has_the_copy(index, gpu):
+    index.add(range(20))
+    old, old_plain = index.now()
+    assert_hits_alike(old, old_plain)
+    index.remove(range(10))
+    index.add(range(20, 30))
+    new, new_plain = index.now()
+    assert_hits_alike(old, old_plain)  # the copy is still its own
+    assert_hits_alike(new, new_plain)
+    launched = searches(gpu, index.kind)
+    assert_hits_alike(old, old_plain)
+    assert searches(gpu, index.kind) == launched
+    assert_hits_alike(new, new_plain)
+    assert searches(gpu, index.kind) > launched
+
+
+def test_an_index_that_was_replaced_is_copied_anew(index, gpu, tmp_path):
+    index.add(range(20))
+    index.add(range(20, 30))
+    assert_hits_alike(*index.now())
+    other = Index(tmp_path / "other", index.kind)
+    other.add(range(500, 512))
+    other.device, other.bank = index.device, index.bank
+    assert_hits_alike(*other.now())
+
+
+def test_searches_beside_commits_see_whole_snapshots(index, gpu):
+    """Blocks of five come together and go together."""
+    index.add(range(5))
+    index.now()
+    failures, ended = [], threading.Event()
+
+    def search():
+        while not ended.is_set():
+            bank = index.bank
+            try:
+                hits = bank.search(text_of(1), 1000, None, None)[0]
+                assert sorted(hit.id for hit in hits) == bank.snapshot.ids.tolist()
+            except Exception as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for block in range(1, 6):
+        index.add(range(5 * block, 5 * block + 5))
+        index.now()
+        index.remove(range(5 * block - 5, 5 * block))
+        index.now()
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[0]
+
+
+@pytest.mark.parametrize("videos", [0, 1])
+def test_nothing_to_find(index, videos):
+    if videos:
+        index.add(range(videos))
+    bank, _ = index.now()
+    assert [len(hits) for hits in bank.search(text_of(2), 5, None, None)] == [videos, videos]
+    assert bank.search(text_of(2), 5, None, "even=false") == [[], []]
+    assert bank.search(text_of(2)[:0], 5, None, None) == []
+
+
+def test_what_no_device_can_hold_is_refused_as_on_the_cpu(index):
+    index.add(range(3))
+    bank, _ = index.now()
+    text = text_of(1)
+    text.sentence[:] = np.nan
+    with pytest.raises(vtr.UsageError, match="NaN"):
+        bank.search(text, 1, None, None)
+
+
+# ---- what can be missing or fail -----------------------------------------------------------------------
+
+
+def kernels_of(folder, kind="holistic", **options):
+    stand_in.write_kernels(folder, kind, SIZES, K, **options)
+    return NativeModel("holistic", head_of("holistic", **SIZES), SIZES), folder
+
+
+def other_model(folder):
+    return kernels_of(folder, "xclip")
+
+
+def other_architecture(folder):
+    model, _ = kernels_of(folder, tiles={"sm_80": 4, "sm_86": 4})
+    description = json.loads((folder / "kernels.json").read_text())
+    for kernel in description["kernels"].values():
+        del kernel["ptx"]
+    (folder / "kernels.json").write_text(json.dumps(description))
+    return model, folder
+
+
+def damaged(folder):
+    model, _ = kernels_of(folder)
+    (folder / "holistic_topk.sm_90.cubin").write_bytes(b"\x7fELF")
+    return model, folder
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (other_model, "the kernels are for scoring 'xclip', the bank's model has 'holistic'"),
+        (other_architecture, r"no code for Stand-in GPU \(sm_90\), only for sm_80, sm_86"),
+        (damaged, "not a whole cubin of 4 bytes: export the bundle again"),
+        (lambda folder: (kernels_of(folder)[0], folder / "none"), r"none/kernels\.json"),
+    ],
+)
+def test_kernels_that_cannot_be_used(gpu, tmp_path, make, message):
+    with pytest.raises(vtr.BackendError, match=message) as error:
+        DeviceModel(*make(tmp_path))
+    assert "scoring='native'" in str(error.value)
+
+
+def test_no_driver_and_no_gpu(gpu, tmp_path, monkeypatch):
+    case = kernels_of(tmp_path)
+    gpu.reset(devices=0)
+    with pytest.raises(vtr.BackendError, match="CUDA_ERROR_NO_DEVICE"):
+        DeviceModel(*case)
+    monkeypatch.setenv("VTR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1")
+    with pytest.raises(vtr.BackendError, match=r"no CUDA driver: /nonexistent.*install NVIDIA's driver"):
+        DeviceModel(*case)
+    monkeypatch.setenv("VTR_CUDA_LIBRARY", "libm.so.6")
+    with pytest.raises(vtr.BackendError, match=r"libm\.so\.6 has no cu.*install a driver of CUDA 12"):
+        DeviceModel(*case)
+
+
+def failing(gpu, path, required):
+    """An index of 30 videos on a GPU with room for some of them, and its bank."""
+    index = Index(path / "index", "holistic")
+    stand_in.write_kernels(path / "kernels", "holistic", SIZES, K)
+    index.device = DeviceModel(index.native, path / "kernels", required=required)
+    index.add(range(30))
+    return index, *index.now()
+
+
+def fail_upload(gpu, bank):
+    gpu.reset(memory=4096)
+
+
+def fail_launch(gpu, bank):
+    bank.search(text_of(2), 3, None, None)
+    gpu.fail("cuLaunchKernel", stand_in.LAUNCH_OUT_OF_RESOURCES)
+
+
+def lose_device(gpu, bank):
+    gpu.fail_running("holistic_topk", stand_in.LAUNCH_FAILED)
+
+
+FAILURES = [
+    (fail_upload, "CUDA_ERROR_OUT_OF_MEMORY"),
+    (fail_launch, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
+    (lose_device, "CUDA_ERROR_LAUNCH_FAILED"),
+]
+
+
+@pytest.mark.parametrize(("fail", "message"), FAILURES)
+def test_a_gpu_that_was_asked_for_fails_with_an_error(gpu, tmp_path, fail, message):
+    _, bank, plain = failing(gpu, tmp_path, required=True)
+    fail(gpu, bank)
+    with pytest.raises(vtr.DeviceError, match=message) as error:
+        bank.search(text_of(3), 3, None, None)
+    assert "scoring='native'" in str(error.value)
+    if fail is lose_device:
+        with pytest.raises(vtr.DeviceError, match=r"lost to this process.*start"):
+            bank.search(text_of(3), 3, None, None)
+    else:  # what passed is forgotten
+        gpu.reset()
+        assert_hits_alike(bank, plain)
+
+
+@pytest.mark.parametrize(("fail", "message"), FAILURES)
+def test_a_gpu_that_was_found_makes_room_for_the_cpu_with_a_warning(gpu, tmp_path, fail, message):
+    index, bank, plain = failing(gpu, tmp_path, required=False)
+    assert index.device.description == "searches on Stand-in GPU, sm_90"
+    fail(gpu, bank)
+    with pytest.warns(RuntimeWarning, match=message):
+        bank.search(text_of(3), 3, None, None)
+    launched = searches(gpu, "holistic")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once is enough
+        assert_hits_alike(bank, plain)
+        index.add(range(30, 40))
+        assert_hits_alike(*index.now())
+    assert searches(gpu, "holistic") == launched and gpu.device_bytes == 0
+    assert index.device.description.startswith("no longer on Stand-in GPU: ")
+    assert message in index.device.description
+
+
+# ---- what is chosen ------------------------------------------------------------------------------------
+
+
+class FakeBundle:
+    def __init__(self, kernels):
+        self.kernels = kernels
+
+    def __str__(self):
+        return "a-bundle"
+
+
+def test_what_ranks_is_chosen_by_what_is_there(gpu, tmp_path, monkeypatch):
+    native, folder = kernels_of(tmp_path)
+    with_kernels, without = FakeBundle(folder), FakeBundle(None)
+
+    def chosen(*arguments):
+        choice = choose_device(*arguments)
+        return choice.needed() and choice.model.name, choice.description
+
+    here = ("Stand-in GPU", "searches on Stand-in GPU, sm_90")
+    assert (
+        chosen("auto", "auto", native, with_kernels) == chosen("cuda", "auto", native, with_kernels) == here
+    )
+    assert not choose_device("auto", "auto", native, with_kernels).model.required
+    assert choose_device("cuda", "auto", native, with_kernels).model.required
+    for arguments in [
+        ("cpu", "auto", native, with_kernels),
+        ("auto", "native", native, with_kernels),  # asked for by name
+        ("cuda", "fast", native, with_kernels),
+        ("cuda", "auto", None, with_kernels),  # scored by NumPy
+        ("auto", "auto", native, without),
+    ]:
+        assert chosen(*arguments) == (None, None)
+    with pytest.raises(vtr.BackendError, match=r"a-bundle has no kernels.*vtr export --cuda"):
+        chosen("cuda", "auto", native, without)
+    monkeypatch.setenv("VTR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1")
+    name, why = chosen("auto", "auto", native, with_kernels)
+    assert name is None and why.startswith("not on a GPU: no CUDA driver")
+    choice = choose_device("cuda", "auto", native, with_kernels)  # an error when it is needed, not before
+    with pytest.raises(vtr.BackendError, match="no CUDA driver"):
+        choice.needed()
+
+
+# ---- the engine ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_kernels(models, tmp_path_factory):
+    """``with_kernels(name)`` → a copy of a model's bundle that lists kernels for the stand-in."""
+
+    def get(name):
+        folder = tmp_path_factory.mktemp("bundle") / name
+        shutil.copytree(models(name)[1], folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        stand_in.write_kernels(folder / "kernels", manifest["scoring"], manifest["sizes"], K)
+        for path in sorted((folder / "kernels").iterdir()):
+            data = path.read_bytes()
+            entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            manifest["files"][f"kernels/{path.name}"] = entry
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    return get
+
+
+@pytest.mark.parametrize("name", ["clip4clip-meanP", "xclip", "tcmgc"])
+def test_an_engine_searches_on_the_gpu(gpu, with_kernels, clips, tmp_path, name):
+    engine = vtr.Engine(with_kernels(name), tmp_path / "index", precision="fp32")
+    assert "searches on Stand-in GPU, sm_90" in repr(engine) and engine.model.kernels.name == "kernels"
+    files = sorted(clips.iterdir())
+    engine.index(files[:6])
+    plain = vtr.Engine(engine.model.path, tmp_path / "index", "cpu", "fp32")
+    assert "Stand-in" not in plain.description
+    kind = engine.model.scoring
+    texts = ["a man is cooking", "two dogs", "red squares"]
+
+    def assert_same():
+        expected = {text: {hit.path: hit.score for hit in plain.search(text, k=8)} for text in texts}
+        launched = searches(gpu, kind)
+        for text, hits in zip(texts, engine.search(texts, k=8), strict=True):
+            assert {hit.path for hit in hits} == set(expected[text])
+            for hit in hits:
+                assert hit.score == pytest.approx(expected[text][hit.path], abs=TOLERANCE)
+                assert hit.moments
+        assert searches(gpu, kind) > launched
+
+    assert_same()
+    engine.index(files)
+    engine.remove(files[0])
+    assert_same()
+    other = engine.with_index(tmp_path / "index")
+    launched = searches(gpu, kind)
+    assert [h.path for h in other.search(texts[0], k=3)] == [h.path for h in engine.search(texts[0], k=3)]
+    assert searches(gpu, kind) == launched + 2
+
+
+def test_a_gpu_that_cannot_be_had_stops_searches_and_nothing_else(gpu, models, clips, tmp_path, monkeypatch):
+    """Encoders have a choice of their own: here they stay on the CPU."""
+    import vtr.engine
+
+    opened = vtr.engine.open_encoders
+    monkeypatch.setattr(
+        vtr.engine, "open_encoders", lambda *a, **named: opened(*a, **{**named, "device": "cpu"})
+    )
+    engine = vtr.Engine(models("xclip")[1], tmp_path / "index", "cuda", "fp32")
+    assert len(engine.index(sorted(clips.iterdir())[:2]).added) == 2
+    assert "not on a GPU" in engine.description
+    with pytest.raises(vtr.BackendError, match=r"has no kernels for GPUs.*vtr export --cuda"):
+        engine.search("two dogs")
+    by_name = vtr.Engine(models("xclip")[1], tmp_path / "index", "cuda", "fp32", scoring="native")
+    assert len(by_name.search("two dogs")) == 2
