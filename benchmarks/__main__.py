@@ -1,4 +1,4 @@
-"""`python -m vtr.bench`: the same as `vtr-bench`."""
+"""`python -m vtr.benchmarks`: the same as `vtr-bench`."""
 
 from .cli import main
 

@@ -1,6 +1,6 @@
 """A process that holds an index's videos in one way and says what they take.
 
-`python -m vtr.bench.probe JSON` is asked ``{"way": "vtr", "index", "scoring", "keep", "threads"}``, or
+`python -m vtr.benchmarks.probe JSON` is asked ``{"way": "vtr", "index", "scoring", "keep", "threads"}``, or
 ``{"way": "torch", "videos"}``, or the same with "faiss". It prints bytes: ``loaded`` (anonymous pages that
 came with the videos) and ``peak`` (of all pages); of vtr also ``features`` (in float16), ``bank``,
 ``searched`` (what ten searches added) and ``difference`` (of logits from NumPy's).

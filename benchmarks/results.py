@@ -5,7 +5,7 @@
     {"format": 1, "date", "machine", "versions", "threads", "quick", "ceilings",
      "cases": {name: [records]}, "skipped": {case: why}, "failed": {case: why}}
 
-A record is described at `vtr.bench.case.Case`.
+A record is described at `vtr.benchmarks.case.Case`.
 """
 
 from __future__ import annotations

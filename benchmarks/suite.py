@@ -1,4 +1,4 @@
-"""One run of the suite: cases one after the other, into results that `vtr.bench.results` describes."""
+"""One run of the suite: cases one after the other, into results that `vtr.benchmarks.results` describes."""
 
 from __future__ import annotations
 

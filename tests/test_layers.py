@@ -21,7 +21,7 @@ LAYERS = [
     ["vtr.export"],
     ["vtr.training"],
     ["vtr.demo", "vtr.service", "vtr.cli", "vtr.__main__"],
-    ["vtr.bench"],
+    ["vtr.benchmarks"],
 ]
 ISOLATED = {"vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"}
 FOLDERS = {
@@ -29,7 +29,7 @@ FOLDERS = {
     "vtr.kernels": ROOT / "kernels",
     "vtr.export": ROOT / "export",
     "vtr.training": ROOT / "training",
-    "vtr.bench": ROOT / "benchmarks",
+    "vtr.benchmarks": ROOT / "benchmarks",
 }
 
 

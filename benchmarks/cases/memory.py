@@ -84,8 +84,8 @@ def kilobytes(count: float, videos: int) -> float:
 
 
 def probe(asked: dict[str, Any]) -> dict[str, Any]:
-    """Run `vtr.bench.probe` in a fresh process."""
-    command = [sys.executable, "-m", "vtr.bench.probe", json.dumps(asked)]
+    """Run `vtr.benchmarks.probe` in a fresh process."""
+    command = [sys.executable, "-m", "vtr.benchmarks.probe", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the process for {asked} ended with {done.returncode}: {done.stderr[-2000:]}")

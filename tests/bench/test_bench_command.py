@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vtr.bench import cases, ceilings, cli
-from vtr.bench.case import Case, Disagreement, Measurement
-from vtr.bench.cases import score
-from vtr.bench.results import read
-from vtr.bench.tables import tables
+from vtr.benchmarks import cases, ceilings, cli
+from vtr.benchmarks.case import Case, Disagreement, Measurement
+from vtr.benchmarks.cases import score
+from vtr.benchmarks.results import read
+from vtr.benchmarks.tables import tables
 from vtr.errors import BackendError
 
 TINY = (
@@ -47,7 +47,7 @@ def bench(monkeypatch, tmp_path):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys\nfrom vtr.bench.cli import main\n"
+        "import sys\nfrom vtr.benchmarks.cli import main\n"
         "for arguments in (['--help'], ['run', '--help'], ['compare', '--help']):\n"
         "    try: main(arguments)\n    except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'onnxruntime', 'openvino', 'av', 'faiss', 'matplotlib'}\n"
@@ -134,7 +134,7 @@ def test_a_case_that_fails_does_not_stop_the_others(bench, monkeypatch, tmp_path
     [
         (ModuleNotFoundError("No module named 'torch'", name="torch"), "skipped"),
         (BackendError("no encoder backend is installed"), "skipped"),
-        (ModuleNotFoundError("No module named 'vtr.bench.x'", name="vtr.bench.x"), "failed"),
+        (ModuleNotFoundError("No module named 'vtr.benchmarks.x'", name="vtr.benchmarks.x"), "failed"),
     ],
 )
 def test_what_is_not_installed_skips_a_case_by_name(bench, monkeypatch, tmp_path, error, kind):
@@ -147,7 +147,7 @@ def test_what_is_not_installed_skips_a_case_by_name(bench, monkeypatch, tmp_path
 
 
 def test_check_ends_with_one_where_a_promise_is_broken(bench, monkeypatch):
-    from vtr.bench import promises
+    from vtr.benchmarks import promises
 
     fake(monkeypatch, {"score": timed})
     kept = promises.Promise("score", "x", "other", least=1e-6, slack=0.5, where="here")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtr.bench import made_videos
-from vtr.bench.baselines import loaders
-from vtr.bench.baselines.sampled import Sampled, prepare
-from vtr.bench.case import OURS, Context, Disagreement, run_case
-from vtr.bench.cases import decode
-from vtr.bench.given_videos import given_videos
-from vtr.bench.made_videos import Kind, make_videos, remuxed
-from vtr.bench.results import _check_record
+from vtr.benchmarks import made_videos
+from vtr.benchmarks.baselines import loaders
+from vtr.benchmarks.baselines.sampled import Sampled, prepare
+from vtr.benchmarks.case import OURS, Context, Disagreement, run_case
+from vtr.benchmarks.cases import decode
+from vtr.benchmarks.given_videos import given_videos
+from vtr.benchmarks.made_videos import Kind, make_videos, remuxed
+from vtr.benchmarks.results import _check_record
 from vtr.decode import read_clip
 from vtr.types import Sampling
 
@@ -93,9 +93,9 @@ def test_torchcodec_is_asked_for_the_frames(videos, monkeypatch):
     decoders.VideoDecoder = VideoDecoder
     monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
-    monkeypatch.delitem(sys.modules, "vtr.bench.baselines.torchcodec", raising=False)
+    monkeypatch.delitem(sys.modules, "vtr.benchmarks.baselines.torchcodec", raising=False)
     load = loaders.available()[0]["torchcodec"]
-    monkeypatch.delitem(sys.modules, "vtr.bench.baselines.torchcodec")
+    monkeypatch.delitem(sys.modules, "vtr.benchmarks.baselines.torchcodec")
     expected, got = plain(videos[0], Sampling()), load(videos[0], Sampling(), 2)
     assert got.indices.tolist() == expected.indices.tolist()
     np.testing.assert_array_equal(got.frames, expected.frames)
@@ -104,7 +104,7 @@ def test_torchcodec_is_asked_for_the_frames(videos, monkeypatch):
 
 def test_readers_that_are_not_installed_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "decord", None)
-    monkeypatch.delitem(sys.modules, "vtr.bench.baselines.decord", raising=False)
+    monkeypatch.delitem(sys.modules, "vtr.benchmarks.baselines.decord", raising=False)
     found, missing = loaders.available()
     assert "decord" not in found
     assert missing["decord"].startswith("decord is not installed: pip install")
@@ -183,7 +183,7 @@ def test_files_that_cannot_be_read_are_left_out_by_name(videos, tmp_path, monkey
     readable, left_out = given_videos(given)
     assert readable == videos
     assert list(left_out) == ["damaged.mp4"]
-    monkeypatch.setattr("vtr.bench.given_videos.MOST", 2)
+    monkeypatch.setattr("vtr.benchmarks.given_videos.MOST", 2)
     readable, left_out = given_videos(given)
     assert readable == videos[:2]
     assert left_out["further files"] == "a run takes 2 of the 4 given"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from support import SMALL
 
-from vtr.bench import models as bench_models
-from vtr.bench.baselines.optional import SLOW_TO_COMPILE
-from vtr.bench.baselines.towers import Towers, onnxruntime_towers, openvino_towers, torch_towers
-from vtr.bench.case import OURS, Context, Disagreement, run
-from vtr.bench.cases import encode
+from vtr.benchmarks import models as bench_models
+from vtr.benchmarks.baselines.optional import SLOW_TO_COMPILE
+from vtr.benchmarks.baselines.towers import Towers, onnxruntime_towers, openvino_towers, torch_towers
+from vtr.benchmarks.case import OURS, Context, Disagreement, run
+from vtr.benchmarks.cases import encode
 from vtr.bundle import Bundle
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

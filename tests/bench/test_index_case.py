@@ -8,11 +8,11 @@ import pytest
 from support import write_video
 
 import vtr
-from vtr.bench import models as bench_models
-from vtr.bench.baselines.sampled import Sampled
-from vtr.bench.case import OURS, Context, Disagreement
-from vtr.bench.cases import coldstart, index
-from vtr.bench.results import _check_record
+from vtr.benchmarks import models as bench_models
+from vtr.benchmarks.baselines.sampled import Sampled
+from vtr.benchmarks.case import OURS, Context, Disagreement
+from vtr.benchmarks.cases import coldstart, index
+from vtr.benchmarks.results import _check_record
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -41,7 +41,7 @@ def engine(small):
 
 def test_published_features(small, engine):
     """Batches of four and what is left over, each clip as the model encodes it alone."""
-    from vtr.bench.baselines.published import features
+    from vtr.benchmarks.baselines.published import features
 
     model = small[0]
     rng = np.random.default_rng(0)

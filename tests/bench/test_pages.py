@@ -4,11 +4,11 @@ import pytest
 from bench_cases import record, results, times
 from click.testing import CliRunner
 
-from vtr.bench import tables
-from vtr.bench.cli import main
-from vtr.bench.document import page
-from vtr.bench.plots import latencies, roofline_points
-from vtr.bench.results import write
+from vtr.benchmarks import tables
+from vtr.benchmarks.cli import main
+from vtr.benchmarks.document import page
+from vtr.benchmarks.plots import latencies, roofline_points
+from vtr.benchmarks.results import write
 from vtr.errors import UsageError
 
 

@@ -6,9 +6,9 @@ import pytest
 from bench_cases import record, results, times
 from click.testing import CliRunner
 
-from vtr.bench import case, compare, measure, promises
-from vtr.bench.cli import main
-from vtr.bench.results import check, read, write
+from vtr.benchmarks import case, compare, measure, promises
+from vtr.benchmarks.cli import main
+from vtr.benchmarks.results import check, read, write
 from vtr.errors import UsageError
 
 
@@ -156,7 +156,7 @@ def test_promises():
 
 
 def test_every_promise_of_the_documentation_has_its_case():
-    from vtr.bench import cases
+    from vtr.benchmarks import cases
 
     assert {promise.case for promise in promises.PROMISES} <= set(cases.MODULES) == set(cases.TITLES)
     assert all(promise.slack < 1 < promise.bound < promise.least for promise in promises.PROMISES)

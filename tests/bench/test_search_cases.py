@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import vtr
-from vtr.bench import hits, models, synthetic
-from vtr.bench.case import Context, Disagreement, run_case
-from vtr.bench.cases import memory, search
-from vtr.bench.results import check
+from vtr.benchmarks import hits, models, synthetic
+from vtr.benchmarks.case import Context, Disagreement, run_case
+from vtr.benchmarks.cases import memory, search
+from vtr.benchmarks.results import check
 from vtr.index import IndexStore
 from vtr.scoring import make_scorer
 
@@ -181,7 +181,7 @@ def test_a_process_that_fails_is_no_figure(tmp_path):
 
 
 def test_aggregation(models, context, monkeypatch, same_threads):
-    from vtr.bench.cases import aggregate
+    from vtr.benchmarks.cases import aggregate
 
     monkeypatch.setattr(aggregate, "FAMILIES", {"ea": "EA", "teachclip": "TeachCLIP"})
     monkeypatch.setattr(aggregate, "make_model", lambda family, folder: models(family))
