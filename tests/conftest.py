@@ -2,7 +2,11 @@
 
 import fcntl
 import gc
+import os
 from pathlib import Path
+
+# Before anything imports Triton, which decides then whether this process interprets kernels (or not: 0).
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 from support import MODELS, SMALL, write_video

@@ -1,8 +1,4 @@
-"""Kernels under Triton's interpreter: import this before any kernel."""
-
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+"""Kernels under Triton's interpreter, which tests/conftest.py asks for."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,18 @@
 """What the tests of training share: small models of every family, and batches of coloured videos."""
 
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
 import torch
 
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.options import ExportOptions
 from vtr.export.synthetic import random_checkpoint
 from vtr.training.batches import Batch
+from vtr.training.options import TrainOptions
 
 FRAMES, WORDS, SIDE, VOCAB = 4, 6, 32, 97
 SIZES = {"frames": FRAMES, "words": WORDS, "vocab": VOCAB, "layers": 1, "temporal_layers": 1}
@@ -65,3 +72,42 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         return make_batch(self.size, seed=0 if self.same else step)
+
+
+INTERRUPTED = """
+import json, os, signal, sys
+import torch
+from pathlib import Path
+from training_cases import Batches, make_model
+from vtr.training.loop import train
+from vtr.training.options import TrainOptions
+
+number, name, steps, out = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+torch.set_num_threads(1)
+
+class Interrupts(Batches):
+    def __getitem__(self, step):
+        if step == 2:
+            os.kill(os.getpid(), number)
+        return super().__getitem__(step)
+
+handler = signal.getsignal(number)
+try:
+    train({"m": make_model(name)}, Interrupts(steps), TrainOptions(**json.loads(sys.argv[5])), out)
+except KeyboardInterrupt:
+    assert signal.getsignal(number) is handler, "the handler that was there is back"
+    print("interrupted")
+"""
+
+
+def interrupt_training(number: int, name: str, steps: int, options: TrainOptions, out: Path) -> None:
+    """A run that sends itself a signal at its batch 2: a process of its own, so that no other one is hit."""
+    given = {name: value for name, value in asdict(options).items() if name != "loss"}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(number), name, str(steps), str(out), json.dumps(given)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == "interrupted", done.stderr[-3000:]

@@ -27,9 +27,9 @@ class Towers:
 
 def openvino_towers(bundle: Path, precision: str, threads: int) -> Towers:
     """OpenVINO with its LATENCY hint. An int8 bundle's own quantised products stay; the rest is float32."""
-    import openvino
+    from vtr.encoders.openvino import shared_core
 
-    core = openvino.Core()
+    core = shared_core()
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,

@@ -179,7 +179,7 @@ def test_hub_names_bring_their_vocabulary(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "export_model", lambda *given, **named: taken.update(named))
     (tmp_path / "tokenizer.json").write_text("{}")
     export_checkpoint("hf://organisation/clip.v2", tmp_path / "b")
-    assert taken == {"path": tmp_path, "name": "clip.v2", "vocab": tmp_path}
+    assert taken == {"path": tmp_path, "name": "clip.v2", "vocab": tmp_path, "cuda": None}
 
 
 def test_vocabularies(checkpoint, tmp_path):

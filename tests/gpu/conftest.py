@@ -14,8 +14,8 @@ def place():
     """The GPU at full size. Kernels are imported by tests, so that another module may interpret them."""
     from benchmarks.gpu.place import gpu
 
-    if os.environ.get("TRITON_INTERPRET"):
-        pytest.skip("kernels are interpreted in this process: run pytest tests/gpu on its own")
+    if os.environ["TRITON_INTERPRET"] != "0":
+        pytest.skip("kernels are interpreted in this process: run TRITON_INTERPRET=0 pytest tests/gpu")
     return gpu()
 
 

@@ -433,3 +433,26 @@ def test_importing_encoders_imports_no_runtime():
     heavy = {"torch", "openvino", "onnxruntime", "onnx", "ftfy", "tokenizers", "tensorrt", "tensorrt_rtx"}
     code = f"import sys, vtr.encoders; sys.exit(', '.join({heavy} & {{*sys.modules}}) or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SIGNALLED = """
+import faulthandler, gc, os, signal
+import vtr
+
+faulthandler.enable()
+engines = [vtr.Engine("mini", backend="openvino") for _ in range(3)]
+for engine in engines:
+    engine.encode_text("a cat")
+del engine
+while engines:
+    del engines[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_after_engines_have_gone():
+    # where a processor has AMX, an OpenVINO Core that goes may take the stack of signal handlers along
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,7 +1,6 @@
 """Runs of a few steps: they learn, resume bit for bit, stop cleanly and leave what export takes."""
 
 import json
-import os
 import signal
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training_cases import FRAMES, MODELS, WORDS, Batches, make_batch, make_model  # noqa: E402
+from training_cases import interrupt_training as interrupt  # noqa: E402
 
 from vtr.errors import CheckpointError, UsageError  # noqa: E402
 from vtr.export.checkpoint import load_checkpoint  # noqa: E402
@@ -103,18 +103,9 @@ def test_batches_from_worker_processes_are_the_same(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_saves_and_goes_on(number, tmp_path):
-    class Interrupts(Batches):
-        def __getitem__(self, step):
-            if step == 2:
-                os.kill(os.getpid(), number)
-            return super().__getitem__(step)
-
-    before = signal.getsignal(number)
     whole = make_model("meanP")
     train({"m": whole}, Batches(5), options(), tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train({"m": make_model("meanP")}, Interrupts(5), options(), tmp_path / "stopped")
-    assert signal.getsignal(number) is before
+    interrupt(number, "meanP", 5, options(), tmp_path / "stopped")
     assert [line["step"] for line in log(tmp_path / "stopped")] == [1, 2, 3]
     resumed = make_model("meanP", seed=1)
     train({"m": resumed}, Batches(5), options(), tmp_path / "stopped")

@@ -197,8 +197,8 @@ def _require_precision(exported: str, backend: str, precision: str) -> None:
 @cache
 def openvino_precisions() -> tuple[str, ...]:
     """What OpenVINO can compute in on this processor."""
-    import openvino
+    from vtr.encoders.openvino import shared_core
 
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     names = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
     return tuple(name for name, capability in names.items() if capability in able)

@@ -7,6 +7,7 @@ more frames a second, and one frame takes twice as long. Shapes stay dynamic, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,22 @@ from vtr.bundle import Bundle
 TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
 
+@cache
+def shared_core() -> Any:
+    """The process's one ``openvino.Core``, kept to its end.
+
+    On processors with AMX a Core's CPU plugin replaces the thread's stack for signal handlers, and puts
+    back the one before when it goes. Where Cores go in another order than they came, that one is gone
+    already, and the next signal (Ctrl-C, or a child's end) kills the process.
+    """
+    return openvino.Core()
+
+
 class Backend:
     device_arrays = False
 
     def __init__(self, device: str, precision: str, threads: int | None, bundle: Bundle) -> None:
-        self._core = openvino.Core()
+        self._core = shared_core()
         self._device = device.upper()
         self._precision = precision
         # Threads are not pinned to cores: decoding runs beside them.
