@@ -1,8 +1,8 @@
 """Training batches of generated clips and stills, made as they are needed: no files, no two alike.
 
 Within a batch come families: a clip, then variants of it with the same things in another order, number,
-motion, colour, size or place, as in the test sets. So a model must look at all that a caption says, not at
-names alone.
+motion, colour, size or place, as in the test sets, and others with other things and all else the same. So a
+model must look at all that a caption says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .clips.claims import Claim, Step, weaker
 from .clips.draw import placed
 from .clips.scene import Scene, Segment
 from .clips.testset import family
+from .recast import recast
 
 Pixels = NDArray[np.uint8]
 
@@ -50,6 +51,7 @@ class GeneratedClips:
         words: L, the length of the token rows.
         steps: how many batches there are.
         full: share of captions that say all that can be said; the others leave some of it out.
+        recasts: scenes a family with other things in the same places (`recast`).
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class GeneratedClips:
         seed: int = 0,
         split: str = "train",
         full: float = 0.5,
+        recasts: int = 3,
     ) -> None:
         self.world, self.tokenizer, self.split, self.seed, self.full = world, tokenizer, split, seed, full
         self.batch, self.steps, self.frames, self.size, self.words = batch, steps, frames, size, words
+        self.recasts = recasts
 
     def __len__(self) -> int:
         return self.steps
@@ -87,10 +91,11 @@ class GeneratedClips:
         """Without end: families one after another."""
         for index in range(step * INDICES, (step + 1) * INDICES):
             seen: set[Claim] = set()
-            for scene in family(
-                plan(self.split, self.seed, index, self.world), random, self.split, self.world
-            ):
-                found = self._example(scene, random, seen)
+            first = plan(self.split, self.seed, index, self.world)
+            scenes: list[Scene | None] = list(family(first, random, self.split, self.world))
+            scenes += [recast(first, random, self.split, self.world) for _ in range(self.recasts)]
+            for scene in scenes:
+                found = None if scene is None else self._example(scene, random, seen)
                 if found is not None:
                     yield found
 
