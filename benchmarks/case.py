@@ -97,7 +97,6 @@ class Case:
     """
 
     name: str
-    title: str
     prepare: Callable[[Context], Iterator[Measurement | dict[str, Any]]]
 
 

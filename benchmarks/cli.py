@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,43 +11,26 @@ from typing import Any
 import click
 
 import vtr
-from vtr.errors import UsageError, VtrError
-from vtr.files import find_videos, printable
+from vtr.cli.group import FAILED, ReportingGroup
+from vtr.errors import UsageError
+from vtr.files import find_videos
 
 from . import show
 
-FAILED = 1  # exit status: a case failed, a promise does not hold, or something became slower
-INTERRUPTED = 130
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SHARED_VIDEOS = "../shared/videos"  # tests look there too; see $VTR_TEST_VIDEOS
 
 
-class Commands(click.Group):
+class Commands(ReportingGroup):
     """`vtr-bench score` is `vtr-bench run score`."""
+
+    program = "vtr-bench"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or args[0] not in {*self.commands, "-h", "--help", "--version"}:
             args = ["run", *args]
         return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error of vtr's becomes one clear line and an exit status."""
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            raise click.UsageError(str(error), ctx=None) from error
-        except VtrError as error:
-            click.echo(f"vtr-bench: {printable(str(error))}", err=True)
-            sys.exit(FAILED)
-        except KeyboardInterrupt:
-            click.echo("vtr-bench: interrupted", err=True)
-            sys.exit(INTERRUPTED)
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise
-            click.echo(f"vtr-bench: {printable(str(error))}", err=True)
-            sys.exit(FAILED)
 
 
 @click.group(

@@ -1,5 +1,6 @@
 """What tests of several folders share: the models that are tested end to end, and small video files."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,21 @@ def write_video(path: Path, seconds: float = 3, fps: int = 8, size=(96, 64), see
             container.mux(stream.encode(av.VideoFrame.from_ndarray(tile, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def run_command(group, *arguments, status=0):
+    """Run a command in this process, as a user types it; it ends with ``status``. Returns click's result."""
+    from click.testing import CliRunner
+
+    result = CliRunner().invoke(group, [str(argument) for argument in arguments])
+    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
+    return result
+
+
+def in_threads(work, count: int) -> None:
+    """``work(number)`` in so many threads at once."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

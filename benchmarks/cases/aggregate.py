@@ -139,4 +139,4 @@ def compile_into(
         contenders[COMPILED] = compiled
 
 
-CASE = Case("aggregate", "frame features to what is scored", prepare)
+CASE = Case("aggregate", prepare)

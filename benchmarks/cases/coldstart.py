@@ -143,4 +143,4 @@ def agreement(ours: str, theirs: str) -> float:
     return len(common) / HITS
 
 
-CASE = Case("coldstart", "A fresh process: import, open, first hit", prepare)
+CASE = Case("coldstart", prepare)

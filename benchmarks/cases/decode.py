@@ -161,4 +161,4 @@ def distance(theirs: Sampled, ours: Clip) -> float:
     return float(differences.mean(axis=(1, 2, 3)).max())
 
 
-CASE = Case("decode", "Decoding: files to sampled frames", prepare)
+CASE = Case("decode", prepare)

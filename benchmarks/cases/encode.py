@@ -186,4 +186,4 @@ def _blocks_flop(tokens: int, width: int, layers: int) -> float:
     return layers * (24 * tokens * width**2 + 4 * tokens**2 * width)
 
 
-CASE = Case("encode", "Encoding: frames and texts to features", prepare)
+CASE = Case("encode", prepare)

@@ -159,4 +159,4 @@ def agreement(engine: vtr.Engine, path: Path, indices: Any, theirs: Any) -> floa
     return smallest
 
 
-CASE = Case("index", "Indexing: files to committed rows", prepare)
+CASE = Case("index", prepare)

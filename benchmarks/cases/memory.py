@@ -93,4 +93,4 @@ def probe(asked: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-CASE = Case("memory", "what an index takes on disk and in memory", prepare)
+CASE = Case("memory", prepare)

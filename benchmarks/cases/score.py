@@ -342,4 +342,4 @@ def top(logits: Floats) -> NDArray[np.int64]:
     return np.argpartition(logits, -min(K, logits.shape[1]), axis=1)[:, -K:]
 
 
-CASE = Case("score", "encoded texts against videos in memory", prepare)
+CASE = Case("score", prepare)

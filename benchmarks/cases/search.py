@@ -239,4 +239,4 @@ def level(seconds: Seconds) -> Seconds:
     return {name: times[:count] for name, times in seconds.items()}
 
 
-CASE = Case("search", "text in, hits out", prepare)
+CASE = Case("search", prepare)

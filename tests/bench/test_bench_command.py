@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from support import run_command
 
 from vtr.benchmarks import cases, ceilings, cli
 from vtr.benchmarks.case import Case, Disagreement, Measurement
@@ -36,9 +36,7 @@ def bench(monkeypatch, tmp_path):
     threads = torch.get_num_threads() if torch else None
 
     def run(*arguments, status=0):
-        done = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
-        assert done.exit_code == status, f"{done.exit_code}: {done.output}\n{done.exception!r}"
-        return done.output
+        return run_command(cli.main, *arguments, status=status).output
 
     yield run
     if torch:
@@ -99,7 +97,7 @@ def test_a_wrong_result_is_never_timed(bench, monkeypatch):
 def fake(monkeypatch, works):
     """Replace all cases by made-up ones: name → what `prepare` does."""
     monkeypatch.setattr(cases, "MODULES", dict.fromkeys(works, ""))
-    monkeypatch.setattr(cases, "load", lambda name: Case(name, "", works[name]))
+    monkeypatch.setattr(cases, "load", lambda name: Case(name, works[name]))
 
 
 def timed(context):

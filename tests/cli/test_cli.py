@@ -8,8 +8,7 @@ import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
-from support import SMALL
+from support import SMALL, run_command
 
 from vtr.cli import COMMANDS, main
 from vtr.cli.output import clock, size_text
@@ -19,8 +18,7 @@ from vtr.files import printable
 
 def vtr(*arguments, status=0):
     """Run a command in this process; returns its standard output."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
+    result = run_command(main, *arguments, status=status)
     return result.stdout if status in (0, 3) else result.output
 
 

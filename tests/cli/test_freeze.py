@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from support import run_command
 
 import vtr
 from vtr import _core
@@ -14,9 +14,7 @@ from vtr.cli import main
 
 
 def run(*arguments, status=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
-    return result
+    return run_command(main, *arguments, status=status)
 
 
 @pytest.fixture(scope="module")

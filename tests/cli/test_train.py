@@ -7,8 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from click.testing import CliRunner  # noqa: E402
-from support import write_video  # noqa: E402
+from support import run_command, write_video  # noqa: E402
 
 from vtr.cli import main  # noqa: E402
 from vtr.export.checkpoint import load_checkpoint  # noqa: E402
@@ -22,9 +21,7 @@ HEAD = ("--frames", 4, "--words", 8)
 
 
 def vtr(*arguments, status=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, f"{result.exit_code}: {result.output}\n{result.exception!r}"
-    return result.output
+    return run_command(main, *arguments, status=status).output
 
 
 @pytest.fixture(scope="module")

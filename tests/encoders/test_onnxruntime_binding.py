@@ -1,9 +1,8 @@
 """ONNX Runtime with I/O binding, as on CUDA: really run on the CPU, and on a session that records calls."""
 
-import threading
-
 import numpy as np
 import pytest
+from support import in_threads
 
 from vtr.bundle import Bundle
 from vtr.encoders.cuda_driver import Context, Stream
@@ -66,11 +65,7 @@ def test_bound_runs_on_many_threads(session):
             actual = bound(inputs(2, seed))
             wrong.extend(n for n in actual if not np.array_equal(actual[n], expected[seed][n]))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, 6)
     assert wrong == []
 
 

@@ -2,13 +2,13 @@
 
 import gc
 import json
-import threading
 
 import numpy as np
 import pytest
 import stand_in
 import stand_in_tensorrt
 import torch
+from support import in_threads
 
 from vtr.bundle import Bundle, verify_bundle
 from vtr.encoders import choice, open_encoders, tensorrt_build
@@ -144,11 +144,7 @@ def test_many_threads_at_once(library, model):
             if np.abs(kept - expected[number]).max() > 1e-5:
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, 8)
     assert wrong == []
 
 

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from index_library import add, features, record
+from support import in_threads
 
 from vtr.errors import IndexStoreError
 from vtr.index import IndexStore, verify_index
@@ -110,11 +110,7 @@ def test_threads_share_a_writer_and_a_store(store):
             failures.append(error)
 
     with store.writer() as writer:
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, 8)
     assert not failures
     assert len(store.snapshot()) == 64 and store.version() >= 32 and verify_index(store.path) == []
 

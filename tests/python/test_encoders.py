@@ -4,11 +4,11 @@ import dataclasses
 import re
 import subprocess
 import sys
-import threading
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from support import in_threads
 
 from vtr.bundle import Bundle
 from vtr.encoders import choice, open_encoders, tensorrt_build
@@ -131,11 +131,7 @@ def test_many_threads_at_once(model, backend):
             if np.abs(kept - expected[number]).max() > 1e-5:
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, 16)
     assert wrong == []
 
 

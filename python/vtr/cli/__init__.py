@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
 import vtr
-from vtr.errors import UsageError, VtrError
-from vtr.files import printable
+from vtr.cli.group import ReportingGroup
 
 COMMANDS = {  # in the order in which a newcomer needs them
     "demo": "Index the clips that come with vtr and search them.",
@@ -29,13 +25,13 @@ COMMANDS = {  # in the order in which a newcomer needs them
     "completion": "Print the completion script for a shell.",
 }
 
-FAILED = 1  # exit status: the command could not do its work
-INTERRUPTED = 130
 SOME_FAILED = 3  # exit status of `vtr index`: the job is done, some files are not in it
 
 
-class LazyGroup(click.Group):
+class LazyGroup(ReportingGroup):
     """Knows its commands by name, so that `vtr search` does not import what `vtr export` needs."""
+
+    interrupted = "interrupted; what was committed is kept"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,24 +45,6 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error of vtr's becomes one clear line and an exit status."""
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            raise click.UsageError(str(error), ctx=None) from error
-        except VtrError as error:
-            click.echo(f"vtr: {printable(str(error))}", err=True)
-            sys.exit(FAILED)
-        except KeyboardInterrupt:
-            click.echo("vtr: interrupted; what was committed is kept", err=True)
-            sys.exit(INTERRUPTED)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe goes away
-                raise
-            click.echo(f"vtr: {printable(str(error))}", err=True)
-            sys.exit(FAILED)
 
 
 @click.group(

@@ -12,11 +12,11 @@ from vtr.decode.dali_doubts import Doubt, check_frame, check_source
 from vtr.decode.dali_packets import PacketRecorder
 from vtr.decode.dali_plan import Declined, Plan
 from vtr.decode.limits import Limits
-from vtr.decode.reader import open_frames, read_clip, seconds_of, video_info
+from vtr.decode.reader import make_clip, open_frames, read_clip, video_info
 from vtr.decode.resize import centre_square, resized_size
 from vtr.decode.sampling import check_sampling, sample_indices
 from vtr.decode.source import Source, open_source
-from vtr.types import Clip, Sampling
+from vtr.types import Sampling
 
 
 def plan_clip(
@@ -46,16 +46,8 @@ def _plan(source: Source, sampling: Sampling, device: str) -> Plan:
         raise Doubt("its resized pictures are too large")  # read_clip says so properly
     numbers = sample_indices(info.frames, source.frame_rate, sampling).tolist()
     found, stream = recorder.record(numbers)
-    outline = Clip(
-        frames=_guard(first, found[numbers[0]].seconds == 0, sampling, source.limits),
-        indices=np.array(list(found), dtype=np.int64),
-        timestamps=np.array([seconds_of(number, shown, info.fps) for number, shown in found.items()]),
-        duration=info.duration,
-        fps=info.fps,
-        width=info.width,
-        height=info.height,
-        codec=info.codec,
-    )
+    guard = _guard(first, found[numbers[0]].seconds == 0, sampling, source.limits)
+    outline = make_clip(guard, found, info)
     places = np.array([shown.picture for shown in found.values()], dtype=np.int32)
     return Plan(outline, stream, places, colours)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -76,16 +76,21 @@ def read_clip(
         found = frames.read(numbers.tolist())
         if not found:
             raise DecodeError(f"expected frames {numbers.tolist()}, but none of them could be decoded")
-        return Clip(
-            frames=np.stack([shown.picture for shown in found.values()]),
-            indices=np.array(list(found), dtype=np.int64),
-            timestamps=np.array([seconds_of(number, shown, info.fps) for number, shown in found.items()]),
-            duration=info.duration,
-            fps=info.fps,
-            width=info.width,
-            height=info.height,
-            codec=info.codec,
-        )
+        return make_clip(np.stack([shown.picture for shown in found.values()]), found, info)
+
+
+def make_clip(frames: NDArray[np.uint8], found: Mapping[int, Shown[Any]], info: VideoInfo) -> Clip:
+    """A clip of ``frames``, where ``found`` says what is shown for each number that was asked for."""
+    return Clip(
+        frames=frames,
+        indices=np.array(list(found), dtype=np.int64),
+        timestamps=np.array([seconds_of(number, shown, info.fps) for number, shown in found.items()]),
+        duration=info.duration,
+        fps=info.fps,
+        width=info.width,
+        height=info.height,
+        codec=info.codec,
+    )
 
 
 def open_frames(source: Source, make: Callable[[Source], Reader]) -> tuple[Reader, int]:
