@@ -71,10 +71,14 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def memory(field: str) -> int:
-    """Bytes that ``/proc/meminfo`` tells: "MemTotal", or "MemAvailable" for what can still be had."""
-    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+def memory(field: str, table: str = "meminfo") -> int:
+    """Bytes that a table of ``/proc`` tells.
+
+    Of "meminfo": "MemTotal", or "MemAvailable" for what can still be had. Of "self/status", this process:
+    "RssAnon" now, "VmHWM" at the peak.
+    """
+    for line in Path("/proc", table).read_text(encoding="utf-8").splitlines():
         name, _, rest = line.partition(":")
         if name == field:
             return int(rest.split()[0]) * 1024
-    raise ValueError(f"/proc/meminfo has no {field}")
+    raise ValueError(f"/proc/{table} has no {field}")

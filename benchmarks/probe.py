@@ -12,7 +12,6 @@ import ctypes
 import gc
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,18 +22,10 @@ from vtr.native import NativeModel
 from vtr.scoring import make_scorer
 
 from . import hits, synthetic
+from .machine import memory
 from .synthetic import SIZES
 
 K, SEARCHES = 10, 10
-
-
-def status(field: str) -> int:
-    """Bytes that ``/proc/self/status`` tells: "RssAnon" now, "VmHWM" at the peak."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition(":")
-        if name == field:
-            return int(rest.split()[0]) * 1024
-    raise ValueError(f"/proc/self/status has no {field}")
 
 
 def pages() -> int:
@@ -42,7 +33,7 @@ def pages() -> int:
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc's; others give back by themselves
         libc.malloc_trim(0)
-    return status("RssAnon")
+    return memory("RssAnon", "self/status")
 
 
 def vtr_way(asked: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +51,7 @@ def vtr_way(asked: dict[str, Any]) -> dict[str, Any]:
     found = bank.search(text, K, None, None)[0]
     for _ in range(SEARCHES - 1):
         bank.search(text, K, None, None)
-    searched, peak = pages(), status("VmHWM")
+    searched, peak = pages(), memory("VmHWM", "self/status")
     expected = hits.reference(scorer, synthetic.block(scorer, len(bank)), text)
     shapes = [scorer.columns[name].shape for name in native.columns if name != "gram"]
     return {
@@ -80,7 +71,7 @@ def torch_way(asked: dict[str, Any]) -> dict[str, Any]:
     torch.ones(8, 8) @ torch.ones(8, 8)
     before = pages()
     held = torch.ones(asked["videos"], SIZES["frames"], SIZES["dim"])
-    return {"loaded": pages() - before, "peak": status("VmHWM"), "shape": list(held.shape)}
+    return {"loaded": pages() - before, "peak": memory("VmHWM", "self/status"), "shape": list(held.shape)}
 
 
 def faiss_way(asked: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +81,7 @@ def faiss_way(asked: dict[str, Any]) -> dict[str, Any]:
     before = pages()
     for start in range(0, asked["videos"], synthetic.BLOCK):
         index.add(np.ones((min(synthetic.BLOCK, asked["videos"] - start), SIZES["dim"]), np.float32))
-    return {"loaded": pages() - before, "peak": status("VmHWM"), "held": index.ntotal}
+    return {"loaded": pages() - before, "peak": memory("VmHWM", "self/status"), "held": index.ntotal}
 
 
 def main() -> None:
