@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,28 @@ def run_suite(
         "failed": {},
     }
     begun(results)
-    with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder, own_cache(Path(folder) / "cache"):
         context = Context(threads, quick, videos, Path(folder), results["ceilings"])
         for name in names:
             records, why = _attempt(name, context, results)
             told(name, records, why)
     results["versions"] = versions()
     return results
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """What vtr and its child processes keep in the user's cache goes into a folder of the run: models of
+    random weights would take the room of the user's own there."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_CACHE_HOME"]
+        else:
+            os.environ["XDG_CACHE_HOME"] = before
 
 
 def _attempt(name: str, context: Context, results: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:

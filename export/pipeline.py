@@ -16,7 +16,7 @@ from vtr.export.cuda import add_kernels, check_arches, kernel_spec
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.onnx_graphs import graphs, serialize, to_onnx
 from vtr.export.options import ExportOptions
-from vtr.export.parity import check_parity, summary
+from vtr.export.parity import calibration, check_parity, summary
 from vtr.export.precision import PRECISIONS, convert
 from vtr.export.tokenizer import has_tokenizer, tokenizer_json
 from vtr.manifest import MAX_NAME
@@ -55,7 +55,7 @@ def export_checkpoint(
         source: a checkpoint file, a Hugging Face or open_clip directory, or ``hf://organisation/name``.
         output: directory to make; it appears only when the bundle is complete and was checked.
         options: what the tensors cannot say.
-        precision: of the towers: "fp32", "fp16", "bf16" or "int8".
+        precision: of the towers: "fp32", "fp16", "bf16", "int8" or "int8-static".
         force: replace a bundle that is there already.
         progress: called with a line of text at each stage.
         name: what the bundle calls itself; the checkpoint's name by default.
@@ -142,7 +142,10 @@ def _write_files(
     writer.add_tensors("head.safetensors", {key: tensor.numpy() for key, tensor in model.head().items()})
     for graph in graphs(model):
         say(f"exporting {graph.file}")
-        proto = convert(to_onnx(graph), precision if graph.file in TOWERS else "fp32")
+        proto = to_onnx(graph)
+        if graph.file in TOWERS:
+            feeds = calibration(model, graph.file) if precision == "int8-static" else ()
+            proto = convert(proto, precision, feeds)
         writer.add(graph.file, serialize(proto, graph.file))
 
 

@@ -6,11 +6,13 @@ float16 and bfloat16 begin at the first product with weights, so that pixels are
 computed in float32, and LayerNorm's statistics are (its ``stash_type``), whatever goes in and comes out.
 
 int8 quantises the weights of matrix products once, symmetrically by output column, and their left operands at
-run time (ONNX's DynamicQuantizeLinear and MatMulInteger).
+run time (ONNX's DynamicQuantizeLinear and MatMulInteger). int8-static fixes their scales at export, and
+quantises convolutions too: see static_int8.py.
 
-In bfloat16 and int8, convolutions compute in float32 and only their weights are narrow in the file: bfloat16
-needs an opset that not every runtime knows, and 8-bit convolutions (ConvInteger) are no faster than float32
-in ONNX Runtime. A runtime that is told to compute in bfloat16, as OpenVINO is, does so there too.
+In bfloat16 and in int8 with scales found at run time, convolutions compute in float32 and only their weights
+are narrow in the file: bfloat16 needs an opset that not every runtime knows, and 8-bit convolutions
+(ConvInteger) are no faster than float32 in ONNX Runtime. A runtime that is told to compute in bfloat16, as
+OpenVINO is, does so there too.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from vtr.errors import UsageError
+from vtr.export.static_int8 import Feed, quantize_statically
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static")
 HALVES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 # Conv and AveragePool take bfloat16 from opset 22 only.
 WIDE = {"fp16": ("Softmax",), "bf16": ("Softmax", "Conv", "AveragePool")}
@@ -35,8 +38,14 @@ LEVELS = 64
 STORED_LEVELS = 127  # of weights that are brought back to float32 before they are multiplied
 
 
-def convert(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """``proto``, a float32 graph, in another precision; it is changed in place."""
+def convert(proto: onnx.ModelProto, precision: str, feeds: Iterable[Feed] = ()) -> onnx.ModelProto:
+    """``proto``, a float32 graph, in another precision; it is changed in place.
+
+    Args:
+        feeds: inputs from which "int8-static" takes its scales; the others need none.
+    """
+    if precision == "int8-static":
+        return quantize_statically(proto, feeds)
     if precision == "int8":
         return _quantize(proto)
     if precision in HALVES:

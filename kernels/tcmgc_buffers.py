@@ -71,7 +71,7 @@ def prepare_weights(head: Mapping[str, NDArray[Any]]) -> Floats:
     size = power_of_two(keep)
     squares = np.zeros((len(SQUARES), size, size), np.float32)
     for number, name in enumerate(SQUARES):
-        squares[number, :keep, :keep] = fits_fp16(name, head[name])[:keep, :keep]
+        squares[number, :keep, :keep] = fits_fp16(name, head[name][:keep, :keep])
     fused = head[SQUARES[1]]
     edge = np.zeros((2, size), np.float32)
     edge[0, :keep], edge[1, :keep] = fused[keep, :keep], fused[:keep, keep]

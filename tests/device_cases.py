@@ -47,3 +47,8 @@ def core_case(kind, folder, videos=40, storage="float16", k=K, slab_bytes=0):
 
 def found_by(answers):
     return [(ids[:n], scores[:n]) for ids, scores, n in zip(*answers, strict=True)]
+
+
+def searches(gpu, kind):
+    """How often a slab was scored."""
+    return gpu.launches("holistic_topk" if kind == "holistic" else f"{kind}_score")

@@ -15,7 +15,10 @@ LAYERS = [
     ["vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.progress"],
     ["vtr.tokenizer", "vtr.manifest", "vtr.builtin", "vtr.bundle"],
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
-    ["vtr.features", "vtr.ranking", "vtr.native", "vtr.device", "vtr.bank", "vtr.indexing", "vtr.engine"],
+    [
+        *("vtr.features", "vtr.ranking", "vtr.native", "vtr.device", "vtr.choices", "vtr.bank"),
+        *("vtr.indexing", "vtr.engine"),
+    ],
     ["vtr.evaluation"],
     ["vtr.kernels"],
     ["vtr.export"],

@@ -17,15 +17,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vtr.errors import UsageError
 from vtr.tokenizer import Tokenizer
 
 from .batches import Batch
 from .clips import Stage, World, full_claim, plan, sample_scene
 from .clips.augment import augmented
 from .clips.captions import caption
-from .clips.claims import Claim, Step, weaker
+from .clips.claims import ActorClaim, Claim, Step, weaker
 from .clips.draw import placed
+from .clips.plan import plan_one
 from .clips.scene import Scene, Segment
+from .clips.splits import styles_of
 from .clips.testset import family
 from .recast import recast
 
@@ -39,6 +42,7 @@ class Example(NamedTuple):
     text: str
 
 
+SMALL, LARGE, LARGEST = 0.15, 0.6, 0.9  # things, in units of the frame's short side
 INDICES = 1 << 20  # of scenes, that a step has to itself
 
 
@@ -128,9 +132,41 @@ class GeneratedStills(GeneratedClips):
             less = weaker(said, random)
             said = less if less and less not in seen else said
         seen.add(said)
+        return self._made(self._drawn(scene, segment, random), said, random)
+
+    def _drawn(self, scene: Scene, segment: Segment, random: Random) -> Pixels:
+        """One frame of a segment, uint8 ``[1, size, size, 3]``."""
         stage = Stage(scene, self.world.pictures, self.size, self.size)
-        frames = stage.frame(_moment(segment, random))[None]
-        return self._made(frames, said, random)
+        return stage.frame(_moment(segment, random))[None]
+
+
+class GeneratedThings(GeneratedStills):
+    """One thing a frame, and its name: for towers that do not know what things are called.
+
+    Every concept comes as often as any other, and none twice until all have come: a step's pictures are of
+    different things, so that all their names compete, and so are those of steps that make up one batch.
+    ``full``: share of captions that say more than the name.
+
+    Things are large at first, and of any size in the end. Towers that know nothing learned nothing from names
+    of things as small as clips show them.
+    """
+
+    def _examples(self, step: int, random: Random) -> Iterator[Example]:
+        styles = styles_of(self.split, self.world.pictures.styles)
+        names = [name for name in self.world.concepts if any(name in self.world.has[s] for s in styles)]
+        rounds = len(names) // self.batch
+        if not rounds:
+            raise UsageError(f"expected a batch of at most {len(names)} things, got {self.batch}")
+        Random(f"things/{self.seed}/{step // rounds}").shuffle(names)
+        smallest = LARGE + (SMALL - LARGE) * step / self.steps
+        for name in names[step % rounds * self.batch :]:
+            yield self._thing(name, random.uniform(smallest, LARGEST), random)
+
+    def _thing(self, name: str, scale: float, random: Random) -> Example:
+        scene = plan_one(self.split, name, scale, random, self.world)
+        (segment,), claim = scene.told, full_claim(scene)
+        said = claim[0] if random.random() < self.full else Step((ActorClaim(name),))
+        return self._made(self._drawn(scene, segment, random), (said,), random)
 
 
 def _unmoving(step: Step) -> Step:

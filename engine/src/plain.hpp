@@ -10,10 +10,17 @@
 
 namespace vtr {
 
+struct PlainPart {
+    std::string name;  // as the head calls it
+    size_t begin, count;
+};
+
 struct PlainArray {
     std::string name;  // as the kernels call it
     Storage storage;   // of its numbers there
     std::vector<float> numbers;
+    // Those that kernels multiply as sums of two float16 each, whatever the storage: see `check_in_two_halves`.
+    std::vector<PlainPart> in_two_halves = {};
 };
 
 struct PlainParameters {  // of a model, the same for all texts

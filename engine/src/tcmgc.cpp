@@ -109,7 +109,7 @@ class TcmgcScorer : public VectorScorer {
                float* out) const override;
 
     std::vector<PlainArray> plain_query(const Texts& texts) const override;
-    PlainParameters plain_parameters() const override { return {{{"weights", Storage::f32, plain_}}, {}}; }
+    PlainParameters plain_parameters() const override { return {{plain_}, {}}; }
 
   private:
     static constexpr size_t MANY_TEXTS = 4;
@@ -132,7 +132,7 @@ class TcmgcScorer : public VectorScorer {
     const Transform local_, global_;
     const Floats video_word_, sentence_frame_, word_, frame_, word2_, frame2_;
     TcmgcWeights weights_ = {};
-    std::vector<float> plain_;  // parameters, see tcmgc_plain.hpp
+    PlainArray plain_;  // parameters, see tcmgc_plain.hpp
 };
 
 std::unique_ptr<const Query> TcmgcScorer::prepare(const Texts& texts) const {

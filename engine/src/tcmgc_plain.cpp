@@ -43,16 +43,17 @@ void tcmgc_plain_text(const TcmgcPooling& pooling, size_t words, size_t dim, con
     std::copy_n(special, 4, offsets + 4 * W);
 }
 
-std::vector<float> tcmgc_plain_weights(const Head& head, const TcmgcWeights& weights) {
+PlainArray tcmgc_plain_weights(const Head& head, const TcmgcWeights& weights) {
     constexpr const char* FUSED = "concat_frame_word_logit_weight";
     const size_t K = weights.keep, S = std::bit_ceil(K);
-    std::vector<float> plain(6 * S * S + 2 * S + 32);
-    float* to = plain.data();
+    PlainArray plain{"weights", Storage::f32, std::vector<float>(6 * S * S + 2 * S + 32)};
+    float* to = plain.numbers.data();
     for (const char* name :
          {"attentive_word_logit_weight", FUSED, "attentive_word_mat_weight", "attentive_frame_word_mat_weight",
           "attentive_word_mat_weight2", "attentive_frame_word_mat_weight2"}) {
         const size_t size = name == FUSED ? K + 1 : K;
         for (size_t row = 0; row < K; ++row) std::copy_n(head[name].data() + row * size, K, to + row * S);
+        plain.in_two_halves.push_back({name, size_t(to - plain.numbers.data()), S * S});
         to += S * S;
     }
     const std::span<const float> fused = head[FUSED];

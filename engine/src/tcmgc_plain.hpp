@@ -6,6 +6,7 @@
 
 #include "head.hpp"
 #include "kernels/tcmgc_kernel.hpp"
+#include "plain.hpp"
 #include "tcmgc_pooling.hpp"
 
 namespace vtr {
@@ -23,6 +24,6 @@ void tcmgc_plain_text(const TcmgcPooling& pooling, size_t words, size_t dim, con
 // With S = K up to a power of two: the six matrices [S, S], of concat_frame_word_logit_weight [K + 1, K + 1] its
 // first K by K; that one's last row and last column, [2, S]; then 32 numbers: its corner, variance, norm, cross,
 // bias, floor, scale, one free, logit_weight [4, 4].
-std::vector<float> tcmgc_plain_weights(const Head& head, const TcmgcWeights& weights);
+PlainArray tcmgc_plain_weights(const Head& head, const TcmgcWeights& weights);
 
 }  // namespace vtr

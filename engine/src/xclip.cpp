@@ -38,20 +38,22 @@ struct XClipQuery : VectorQuery {
 size_t plain_axis(size_t size) { return std::max<size_t>(16, std::bit_ceil(size)); }
 
 // The three matrices [W, W] of words, those [FP, FP] of frames, zero beyond L and F; scale / 4 and three free.
-std::vector<float> plain_weights(const Options& options, const Head& head) {
-    std::vector<float> plain;
+PlainArray plain_weights(const Options& options, const Head& head) {
+    PlainArray plain{"weights", Storage::f32, {}};
+    std::vector<float>& numbers = plain.numbers;
     const auto add = [&](size_t size, std::initializer_list<const char*> names) {
         const size_t axis = plain_axis(size);
         for (const char* name : names) {
-            plain.resize(plain.size() + axis * axis);
-            float* const to = plain.data() + plain.size() - axis * axis;
+            plain.in_two_halves.push_back({name, numbers.size(), axis * axis});
+            numbers.resize(numbers.size() + axis * axis);
+            float* const to = numbers.data() + numbers.size() - axis * axis;
             for (size_t row = 0; row < size; ++row)
                 std::copy_n(head[name].data() + row * size, size, to + row * axis);
         }
     };
     add(options.words, {"word_logit_weight", "word_mat_weight", "word_mat_weight2"});
     add(options.frames, {"frame_logit_weight", "frame_mat_weight", "frame_mat_weight2"});
-    plain.insert(plain.end(), {head.scale() / 4, 0, 0, 0});
+    numbers.insert(numbers.end(), {head.scale() / 4, 0, 0, 0});
     return plain;
 }
 
@@ -116,7 +118,7 @@ class XClipScorer : public VectorScorer {
         return {std::move(probes)};
     }
 
-    PlainParameters plain_parameters() const override { return {{{"weights", Storage::f32, plain_}}, {}}; }
+    PlainParameters plain_parameters() const override { return {{plain_}, {}}; }
 
   private:
     // Frames of a block in the form for products should leave room in the second-level cache, which two threads
@@ -132,7 +134,7 @@ class XClipScorer : public VectorScorer {
     const Transform local_, global_;
     const Floats frame_logit_, frame_mat_, frame_mat2_, word_logit_, word_mat_, word_mat2_;
     const XClipWeights weights_;
-    const std::vector<float> plain_;
+    const PlainArray plain_;
 };
 
 void XClipScorer::score(const Query& any, size_t first, size_t texts, const Block& block, Scratch& scratch,

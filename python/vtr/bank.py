@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtr.device import DeviceModel, DeviceRanking
-from vtr.index import Snapshot, VideoRecord
-from vtr.moments import moments
+from vtr.index import Label, Snapshot
+from vtr.moments import moments_of_videos
 from vtr.native import NativeModel, NativeRanking
-from vtr.ranking import NumpyRanking, Positions, Ranking, each, stored_rows
+from vtr.ranking import Best, NumpyRanking, Positions, Ranking, stored_rows
 from vtr.scoring import Scorer, TopK
-from vtr.types import Hit, TextFeatures, VideoFeatures
+from vtr.types import Hit, Moment, TextFeatures, VideoFeatures
 
 
 class Bank:
@@ -52,8 +54,7 @@ class Bank:
 
     def search(self, texts: TextFeatures, k: int, candidates: int | None, where: Any) -> list[list[Hit]]:
         """The ``k`` best videos for each text; see :meth:`vtr.Engine.search`."""
-        found = self._ranking.best(texts, k, candidates, self._select(where))
-        return [self._hits(text, *best) for text, best in zip(each(texts), found, strict=True)]
+        return self._hits(self._ranking.best(texts, k, candidates, self._select(where)), texts)
 
     def similar(self, videos: VideoFeatures, k: int, where: Any) -> list[list[Hit]]:
         """The ``k`` videos whose holistic vectors have the largest cosine with each of ``videos``."""
@@ -61,33 +62,36 @@ class Bank:
         best = TopK(len(videos), k)
         for chosen, stored in stored_rows(self.snapshot, self._scorer.holistic_columns, self._select(where)):
             best.add(self._scorer.similarity(rows, stored), chosen)
-        return [self._hits(None, chosen, scores) for chosen, scores in best.result()]
+        return self._hits(best.result(), None)
 
     def _select(self, where: Any) -> Positions | None:
         return None if not where else self.snapshot.select(where)
 
     # ---- hits -----------------------------------------------------------------------------------
 
-    def _hits(self, text: TextFeatures | None, chosen: Positions, scores: NDArray[np.float32]) -> list[Hit]:
-        """Records of the videos found and, for one text, their moments."""
-        if not len(chosen):
-            return []
-        records = self.snapshot.records(self.snapshot.ids[chosen].tolist())
-        if text is None:
-            return [_hit(record, score, []) for record, score in zip(records, scores, strict=True)]
-        rows = {name: self.snapshot.gather(name, chosen) for name in self._scorer.columns}
-        times = self.snapshot.gather("timestamps", chosen)
-        relevance = self._scorer.relevance(text, rows)[0]
+    def _hits(self, found: Sequence[Best], texts: TextFeatures | None) -> list[list[Hit]]:
+        """What there is to show of the videos found for each query and, if these are texts, their moments."""
+        ids = [self.snapshot.ids[chosen].tolist() for chosen, _ in found]
+        labels = {label.id: label for label in self.snapshot.labels({*chain(*ids)})} if any(ids) else {}
         hits = []
-        for number, (record, score) in enumerate(zip(records, scores, strict=True)):
-            real = int(rows["mask"][number].sum())
-            spans = moments(relevance[number, :real], times[number, :real], record.duration)
-            hits.append(_hit(record, score, spans))
+        for query, (chosen, scores) in enumerate(found):
+            shown = [labels[id] for id in ids[query]]
+            spans: Iterable[list[Moment]] = ([] for _ in shown)
+            if texts is not None and shown:
+                spans = self._moments(texts[query : query + 1], chosen, [label.duration for label in shown])
+            hits.append([_hit(*hit) for hit in zip(shown, scores.tolist(), spans, strict=True)])
         return hits
 
+    def _moments(
+        self, text: TextFeatures, chosen: Positions, durations: Sequence[float]
+    ) -> list[list[Moment]]:
+        rows = self.snapshot.rows((*self._scorer.relevance_columns, "timestamps"), chosen)
+        relevance = self._scorer.relevance(text, rows)[0]
+        return moments_of_videos(relevance, rows["timestamps"], rows["mask"].sum(axis=1), durations)
 
-def _hit(record: VideoRecord, score: np.float32, spans: list[Any]) -> Hit:
-    return Hit(record.id, record.path, float(score), spans, record.metadata, record.duration)
+
+def _hit(label: Label, score: float, spans: list[Moment]) -> Hit:
+    return Hit(label.id, label.path, score, spans, label.metadata, label.duration)
 
 
 def _ranking(

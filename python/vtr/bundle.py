@@ -2,7 +2,9 @@
 
 A bundle holds ``manifest.json`` (what the model is, and the SHA-256 of every file), the ONNX graphs of the
 towers and heads, the scorer's parameters (``head.safetensors``) and ``tokenizer.json``. A bundle that was
-truncated, altered, forged or made for another version of the format is refused with a `BundleError`.
+truncated, altered, forged or made for another version of the format is refused with a `BundleError`: when it
+is opened, but for the content of graphs, which is compared when they are loaded (`Bundle.graph`). They are
+nearly all of a bundle's bytes, and a search needs one of them.
 
 Bundles may share files: what is not in a bundle's own folder is looked for in a second one, whose files have
 the same names and are checked against the same hashes. So are built-in models (`vtr.builtin`) laid out.
@@ -10,7 +12,6 @@ the same names and are checked against the same hashes. So are built-in models (
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,8 @@ from vtr.safetensors_io import SafetensorsError, read_safetensors
 from vtr.tokenizer import Tokenizer
 from vtr.types import Sampling
 
+GRAPH = ".onnx"
+EXTERNAL = b"location"  # the key under which ONNX names a file of weights; no graph of ours holds that word
 MISSING = "missing"
 MAX_MANIFEST = 1 << 20
 MAX_HEAD = 1 << 30
@@ -50,6 +53,7 @@ class Bundle:
     head: Mapping[str, NDArray[np.float32]]  # logit_scale [1], raw, and the scorer's parameters
     shared: Path | None = None  # folder of the files that are not in ``path``
     builtin: str | None = None  # the name of a built-in model: "mini-xclip", never "mini"
+    verified: bool = True  # whether contents are compared with the manifest
 
     @classmethod
     def open(
@@ -65,7 +69,8 @@ class Bundle:
             path: of the directory; or one of ``vtr.builtin.NAMES`` as a str ("mini", "mini-xclip", ...),
                 which means the built-in model even where a directory of that name lies: write
                 ``"./mini"`` or ``Path("mini")`` for the directory.
-            verify: also compare every file's SHA-256 with the manifest; without it, only sizes.
+            verify: also compare every file's SHA-256 with the manifest, that of a graph when `graph` is
+                asked for it; without it, only sizes.
             shared: folder where listed files are looked for that are not in the directory itself.
 
         Raises:
@@ -80,11 +85,12 @@ class Bundle:
     @classmethod
     def _open(cls, folders: Folders, verify: bool, name: str | None = None) -> Bundle:
         manifest = _read_manifest(folders[0])
-        for problem in _file_problems(folders, manifest, verify).values():
+        hashed = frozenset(file for file in manifest["files"] if verify and not file.endswith(GRAPH))
+        for problem in _file_problems(folders, manifest, hashed).values():
             raise BundleError(f"{problem}; {AGAIN}")
         _check_fingerprint(folders, manifest)
         shared = folders[1] if len(folders) > 1 else None
-        return cls(folders[0], manifest, _read_head(folders, manifest), shared, name)
+        return cls(folders[0], manifest, _read_head(folders, manifest), shared, name, verify)
 
     def __str__(self) -> str:
         """How a user calls it: the built-in model's name, or the path."""
@@ -96,6 +102,19 @@ class Bundle:
             listed = ", ".join(sorted(self.manifest["files"]))
             raise BundleError(f"{self.path} has no file {name!r}, only {listed}")
         return _folder_of(_folders(self.path, self.shared), name) / name
+
+    def graph(self, name: str) -> Path:
+        """Path of a graph that is loaded next: its content is compared with the manifest now.
+
+        Raises:
+            BundleError: the file went or changed since the bundle was opened, or was damaged before.
+        """
+        path, folders = self.file(name), _folders(self.path, self.shared)
+        with _named(self.builtin):
+            hashed = frozenset([name] if self.verified else [])
+            for problem in _file_problems(folders, self.manifest, hashed, only=name).values():
+                raise BundleError(f"{problem}; {AGAIN}")
+        return path
 
     @property
     def kernels(self) -> Path | None:
@@ -152,7 +171,7 @@ def verify_bundle(path: str | os.PathLike[str], *, shared: str | os.PathLike[str
         manifest = _read_manifest(folders[0])
     except BundleError as error:
         return [str(error)]
-    damaged = _file_problems(folders, manifest, verify=True)
+    damaged = _file_problems(folders, manifest, frozenset(manifest["files"]))
     problems = list(damaged.values())
     checks: dict[str, Callable[[Folders, Mapping[str, Any]], Any]] = {
         MANIFEST: _check_fingerprint,
@@ -169,11 +188,13 @@ def verify_bundle(path: str | os.PathLike[str], *, shared: str | os.PathLike[str
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Errors about a built-in model say so, and what helps."""
+def _named(name: str | None) -> Iterator[None]:
+    """Errors about a built-in model, if ``name`` is one, say so, and what helps."""
     try:
         yield
     except BundleError as error:
+        if name is None:
+            raise
         problem = str(error).replace(AGAIN, INSTALL)
         raise BundleError(f"built-in model {name}: {problem}") from None
 
@@ -212,20 +233,30 @@ def _check_fingerprint(folders: Folders, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def _file_problems(folders: Folders, manifest: Mapping[str, Any], verify: bool) -> dict[str, str]:
-    """What is wrong with the files that the manifest lists: a line each, with its path, by its name."""
+def _file_problems(
+    folders: Folders,
+    manifest: Mapping[str, Any],
+    hashed: frozenset[str] = frozenset(),
+    only: str | None = None,
+) -> dict[str, str]:
+    """What is wrong with the files that the manifest lists: a line each, with its path, by its name.
+
+    Args:
+        hashed: names of the files whose content is compared as well.
+        only: the one file to look at, instead of all.
+    """
 
     def problem(item: tuple[str, Mapping[str, Any]]) -> str | None:
         folder = _folder_of(folders, item[0])
         try:
-            reason = _file_problem(folder, *item, verify)
+            reason = _file_problem(folder, *item, item[0] in hashed)
         except OSError as error:
             reason = f"cannot be read: {error.strerror or error}"
         if reason == MISSING and len(folders) > 1:
             reason = f"missing, also from {folders[1]}"
         return reason and f"{folder / item[0]}: {reason}"
 
-    files = dict(sorted(manifest["files"].items()))
+    files = {name: entry for name, entry in sorted(manifest["files"].items()) if only in (None, name)}
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashing releases the GIL
         found = zip(files, pool.map(problem, files.items()), strict=True)
         return {name: reason for name, reason in found if reason}
@@ -246,20 +277,25 @@ def _file_problem(folder: Path, name: str, entry: Mapping[str, Any], verify: boo
         return f"expected {entry['bytes']} bytes, got {status.st_size}"
     if not verify:
         return None
-    if (digest := content_hash(path)) != entry["sha256"]:
+    external = _External() if name.endswith(GRAPH) else None
+    if (digest := content_hash(path, external)) != entry["sha256"]:
         return f"expected SHA-256 {entry['sha256']}, got {digest}: its content changed"
-    if name.endswith(".onnx") and _mentions_external_data(path):
+    if external and external.found:
         return "refers to weights in other files: a bundle's graphs hold their own"
     return None
 
 
-def _mentions_external_data(path: Path) -> bool:
-    """ONNX names a file of weights under the key "location", and no graph of ours holds that word."""
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return data.find(b"location") >= 0
+class _External:
+    """Looks for the word that names files of weights in the parts of a file, while they are in the cache."""
+
+    def __init__(self) -> None:
+        self.found = False
+        self._end = b""  # of the part before: the word may lie in both
+
+    def __call__(self, part: memoryview) -> None:
+        both = b"".join((self._end, part))
+        self.found = self.found or EXTERNAL in both
+        self._end = both[-len(EXTERNAL) + 1 :]
 
 
 def _read_tokenizer(folders: Folders, manifest: Mapping[str, Any]) -> Tokenizer:

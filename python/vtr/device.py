@@ -10,19 +10,11 @@ import itertools
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtr.bundle import Bundle
-from vtr.errors import (
-    BackendError,
-    DeviceError,
-    IndexStoreError,
-    UnsupportedError,
-    UsageError,
-    VtrError,
-)
+from vtr.errors import BackendError, DeviceError, IndexStoreError, UnsupportedError, UsageError
 from vtr.index import Snapshot
 from vtr.native import NativeModel, NativeRanking, best_of, import_core, parts_of, shared_pool
 from vtr.ranking import Best, Positions, Scores
@@ -160,16 +152,20 @@ class DeviceRanking:
         self, texts: TextFeatures, k: int, candidates: int | None, positions: Positions | None
     ) -> list[Best]:
         among = len(self._snapshot) if positions is None else len(positions)
-        found = None
+        found, refused = None, None
         if among and (candidates is None or candidates >= among) and self._model.failure is None:
             try:
                 found = self._best(texts, min(k, among), positions)
             except FAILURES as error:
                 self._model.fail(error)
                 self._copy.drop()
-            except UsageError:
-                pass  # numbers that the storage type cannot hold, or no numbers at all: the core tells
-        return self.native.best(texts, k, candidates, positions) if found is None else found
+            except UsageError as error:
+                refused = error
+        if found is None:  # the core refuses what is no number, and can hold what the GPU's float16 cannot
+            found = self.native.best(texts, k, candidates, positions)
+            if refused is not None and self._model.required:
+                raise DeviceError(f"{refused}; {ON_THE_CPU}") from refused
+        return found
 
     def _best(self, texts: TextFeatures, k: int, positions: Positions | None) -> list[Best] | None:
         """As `best`, on the GPU; ``None`` if a newer snapshot took the copy before or meanwhile."""
@@ -187,47 +183,3 @@ class DeviceRanking:
             answers = bank.search(sentence, words, k, only=only, pool=pool)
             best += best_of(self._snapshot, *answers)
         return best if self._copy.still_of(self) else None
-
-
-# ---- choosing ----------------------------------------------------------------------------------------
-
-
-class DeviceChoice(NamedTuple):
-    """The GPU that ranks, or why there is none: in words, and as an error if it was asked for by name."""
-
-    model: DeviceModel | None = None
-    reason: str | None = None
-    error: VtrError | None = None
-
-    @property
-    def description(self) -> str | None:
-        return self.reason if self.model is None else self.model.description
-
-    def needed(self) -> DeviceModel | None:
-        """The GPU; raises what stood in the way of one that was asked for."""
-        if self.error is not None:
-            raise self.error
-        return self.model
-
-
-def choose_device(device: str, scoring: str, native: NativeModel | None, bundle: Bundle) -> DeviceChoice:
-    """What ranks a bundle's videos: a GPU where ``device`` allows it and all that it needs is there.
-
-    Args:
-        device: "auto", "cpu" or "cuda".
-        scoring: "auto", or a way of the CPU that was asked for by name.
-    """
-    if device == "cpu" or scoring != "auto" or native is None:
-        return DeviceChoice()
-    kernels = bundle.kernels
-    if kernels is None and device == "auto":
-        return DeviceChoice()
-    try:
-        if kernels is None:
-            raise BackendError(
-                f"{bundle} has no kernels for GPUs: export it again with `vtr export --cuda`, or {ON_THE_CPU}"
-            )
-        return DeviceChoice(DeviceModel(native, kernels, required=device == "cuda"))
-    except BackendError as error:
-        why = error.__cause__ or error  # without the remedies of who asked for a GPU
-        return DeviceChoice(reason=f"not on a GPU: {why}", error=error if device == "cuda" else None)

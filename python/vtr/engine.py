@@ -6,7 +6,6 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,14 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from vtr.bank import Bank
 from vtr.builtin import NAMES, builtin_name
 from vtr.bundle import Bundle
+from vtr.choices import choose_decoder, choose_device, choose_scoring
 from vtr.columns import ColumnSpec
-from vtr.device import choose_device
 from vtr.encoders import open_encoders
-from vtr.errors import BackendError, DecodeError, IndexStoreError, UnsupportedError, UsageError
+from vtr.errors import DecodeError, IndexStoreError, UsageError
 from vtr.features import FeatureEncoder
 from vtr.files import absolute
 from vtr.index import IndexStore
-from vtr.native import NativeModel
 from vtr.scoring import make_scorer, topk
 from vtr.types import Clip, Failure, Hit, IndexReport, TextFeatures, TextHit, VideoFeatures
 
@@ -114,7 +112,10 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """What runs the encoders and what ranks videos, and why where it was chosen automatically."""
+        """What runs the encoders and what ranks videos, and why where it was chosen automatically.
+
+        A GPU for searches is opened by the first one; only then is its name known, or why there is none.
+        """
         where = "" if (device := self._device.description) is None else f"; {device}"
         decoding = f", decoder: DALI on {self.encoders.device}" if self._decoder == "dali" else ""
         return f"{self.encoders.description}, scoring: {self._scoring}{where}{decoding}"
@@ -233,7 +234,7 @@ class Engine:
             with self._bank_lock:  # one thread makes the new bank; the others wait for it
                 bank = self._bank
                 if bank is None or bank.version != store.version():
-                    gpu = self._device.needed()
+                    gpu = self._device.opened()
                     self._bank = bank = Bank(store.snapshot(), self.scorer, self._native, bank, gpu)
         return bank
 
@@ -358,36 +359,6 @@ def model_of_index(index: Path | None) -> str:
             "pass the bundle's path as model (--model)"
         )
     return str(path)
-
-
-def choose_scoring(scoring: str, model: Bundle, threads: int | None) -> tuple[NativeModel | None, str]:
-    """The native scorer of a model, ``None`` for NumPy's; and the choice in words."""
-    if scoring not in ("auto", "native", "fast", "numpy"):
-        raise UsageError(f"expected scoring as auto, native, fast or numpy, got {scoring!r}")
-    if scoring == "numpy":
-        return None, "numpy"
-    try:
-        native = NativeModel(model.scoring, model.head, model.sizes, threads=threads, fast=scoring == "fast")
-    except UnsupportedError as error:
-        if scoring != "auto":
-            raise
-        return None, f"numpy, for {error}"
-    return native, f"{'fast' if native.core.fast else 'native'}, {native.core.isa}"
-
-
-def choose_decoder(decoder: str) -> str:
-    """What decodes videos to be indexed, "pyav" or "dali"."""
-    if decoder not in ("auto", "pyav", "dali"):
-        raise UsageError(f"expected decoder as auto, pyav or dali, got {decoder!r}")
-    if decoder != "dali":
-        return "pyav"
-    try:
-        installed = find_spec("nvidia.dali") is not None
-    except ModuleNotFoundError:  # not even the package that it lies in
-        installed = False
-    if not installed:
-        raise BackendError("decoder dali is not installed: pip install nvidia-dali-cuda130")
-    return decoder
 
 
 def _count(name: str, value: Any) -> int:

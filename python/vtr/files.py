@@ -57,6 +57,12 @@ def _walk(root: str, on_error: Callable[[OSError], object] | None) -> Iterator[s
                 yield os.path.join(folder, name)
 
 
+def user_cache() -> Path:
+    """The folder of what vtr makes again if it is gone: ``$XDG_CACHE_HOME/vtr``, else ``~/.cache/vtr``."""
+    given = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "vtr"
+
+
 def plain(text: str) -> str:
     """``text`` with what UTF-8 cannot hold (odd bytes of file names, say) written as escapes."""
     return str(text).encode("utf-8", "backslashreplace").decode()
@@ -77,8 +83,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def content_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal: what identifies a video in an index."""
+def content_hash(path: str | os.PathLike[str], also: Callable[[memoryview], object] | None = None) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal: what identifies a video in an index.
+
+    ``also`` is called with each part of the file as it is read; the memory is used again for the next.
+    """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     # Without O_NONBLOCK, opening a pipe that took the file's place would wait for a writer.
@@ -89,4 +98,6 @@ def content_hash(path: str | os.PathLike[str]) -> str:
             raise OSError(errno.EINVAL, "not a regular file")
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
+            if also is not None:
+                also(buffer[:count])
     return digest.hexdigest()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ class Job:
     linked: list[Source] = field(default_factory=list)  # whose content is stored already
     again: list[Path] = field(default_factory=list)  # copies of a file that went away while it was read
     used_metadata: set[str] = field(default_factory=set)
+    loading: threading.Thread | None = None  # of the encoders, once there is something to encode
     last_commit: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -141,8 +143,22 @@ def _new_files(job: Job, files: Iterable[Path]) -> Iterator[Path]:
             _fail(job, path, f"cannot be read: {error.strerror or error}", None)
             continue
         if not _settled_by_content(job, source, known):
+            _load_encoders(job)
             job.sources[path] = source
             yield path
+
+
+def _load_encoders(job: Job) -> None:
+    """Load what encodes clips while the first of them are decoded."""
+    if job.loading is not None:
+        return
+
+    def load() -> None:
+        with suppress(Exception):  # it comes again, and is told, where the first clips are encoded
+            job.engine.encoders.load_for_videos()
+
+    job.loading = threading.Thread(target=load, name="vtr-load")
+    job.loading.start()
 
 
 def _settled_by_stat(job: Job, path: Path, status: os.stat_result, known: VideoRecord | None) -> bool:

@@ -24,7 +24,7 @@ AGAIN = "copy the bundle anew or export it again"
 
 FAMILIES = ("clip4clip", "ea", "teachclip", "xclip", "tcmgc")
 SIM_HEADERS = ("meanP", "seqTransf", "seqLSTM", "tightTransf")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static")
 SLICES = ("uniform", "head", "tail")
 
 LIMITS = {"frames": 4096, "words": 4096, "dim": 16384, "image": 4096, "patch": 4096, "vocab": 1 << 24}

@@ -86,7 +86,7 @@ def stored_rows(
         return
     for start in range(0, len(positions), rows):
         chosen = positions[start : start + rows]
-        yield chosen, {name: snapshot.gather(name, chosen) for name in names}
+        yield chosen, snapshot.rows(names, chosen)
 
 
 def each(texts: TextFeatures) -> Iterator[TextFeatures]:

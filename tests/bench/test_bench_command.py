@@ -1,5 +1,6 @@
 """`vtr-bench` as a user types it: whole runs with tiny sizes, failing cases, missing libraries."""
 
+import os
 import subprocess
 import sys
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 from support import run_command
 
-from vtr.benchmarks import cases, ceilings, cli
+from vtr.benchmarks import cases, ceilings, cli, suite
 from vtr.benchmarks.case import Case, Disagreement, Measurement
 from vtr.benchmarks.cases import score
 from vtr.benchmarks.results import read
 from vtr.benchmarks.tables import tables
 from vtr.errors import BackendError
+from vtr.files import user_cache
 
 TINY = (
     score.Setting("tcmgc", 3, 1, 40),
@@ -179,3 +181,15 @@ def test_videos_are_found_below_a_folder(tmp_path, monkeypatch):
     assert [path.name for path in cli.files(tmp_path)] == ["clip.mp4"]
     monkeypatch.setenv("VTR_TEST_VIDEOS", str(tmp_path / "nowhere"))
     assert cli.files(None) == []
+
+
+@pytest.mark.parametrize("before", [None, "/somewhere"])
+def test_a_run_has_a_cache_of_its_own(monkeypatch, tmp_path, before):
+    if before is None:
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", before)
+    with pytest.raises(Disagreement), suite.own_cache(tmp_path):
+        assert user_cache() == tmp_path / "vtr"
+        raise Disagreement("a case failed")
+    assert os.environ.get("XDG_CACHE_HOME") == before

@@ -10,7 +10,7 @@ from vtr.bundle import Bundle
 from vtr.cli.engines import command
 from vtr.encoders import tensorrt_build
 from vtr.encoders.tensorrt import plan_ahead
-from vtr.encoders.tensorrt_build import Library
+from vtr.encoders.tensorrt_build import Library, plan_here
 from vtr.errors import BackendError
 
 pytest.importorskip("onnxruntime")
@@ -28,6 +28,7 @@ def install(monkeypatch, name):
     module = stand_in_tensorrt.make_module(name)
     monkeypatch.setattr(tensorrt_build, "find_spec", lambda wanted: wanted == name or None)
     monkeypatch.setattr(tensorrt_build, "_load", lambda wanted: Library(wanted, module))
+    monkeypatch.setattr("vtr.encoders.tensorrt.plan_apart", plan_here)  # other processes have no such module
     return module
 
 

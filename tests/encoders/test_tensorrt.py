@@ -1,7 +1,9 @@
 """Graphs on TensorRT, on stand-ins for its module and the driver: what is planned, kept, copied, freed."""
 
 import gc
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ import torch
 from support import in_threads
 
 from vtr.bundle import Bundle, verify_bundle
-from vtr.encoders import choice, open_encoders, tensorrt_build
+from vtr.encoders import choice, open_encoders, tensorrt, tensorrt_build
 from vtr.encoders.cuda_driver import Context, DeviceMemory, Gpu, Stream
 from vtr.encoders.device_array import DeviceArray
-from vtr.encoders.tensorrt_build import BATCH, Library
+from vtr.encoders.tensorrt_build import BATCH, Library, plan_here
 from vtr.errors import BackendError, UsageError
+from vtr.manifest import fingerprint
 
 pytest.importorskip("onnxruntime")
 
@@ -26,8 +29,6 @@ F, D, S = 12, 64, 64
 @pytest.fixture(scope="module")
 def bundles(models, tmp_path_factory):
     """``bundles(name)`` → (reference model, path of a copy of its bundle, which plans may be put into)."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("tensorrt")
 
     def get(name):
@@ -47,14 +48,13 @@ def library(request, gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(tensorrt_build, "find_spec", lambda name: name == request.param or None)
     module = stand_in_tensorrt.make_module(request.param)
     monkeypatch.setattr(tensorrt_build, "_load", lambda name: Library(name, module))
+    monkeypatch.setattr(tensorrt, "plan_apart", plan_here)  # the module is not to be had in other processes
     return module
 
 
 @pytest.fixture
 def model(bundles, tmp_path):
     """A reference model with a temporal head, and its bundle without any plans."""
-    import shutil
-
     reference, path = bundles("clip4clip-seqTransf")
     shutil.rmtree(path / "engines", ignore_errors=True)
     return reference, Bundle.open(path, verify=False)
@@ -167,22 +167,29 @@ def test_a_plan_is_made_once(library, model):
     assert verify_bundle(bundle.path) == []
 
 
+def with_graph(bundle, content, folder):
+    """A copy of a bundle, its plans included, with another text graph."""
+    shutil.copytree(bundle.path, folder)
+    (folder / "text.onnx").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"]["text.onnx"] = {"sha256": digest, "bytes": len(content)}
+    manifest["fingerprint"] = fingerprint(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return Bundle.open(folder, verify=False)
+
+
 @pytest.mark.parametrize("what", ["version", "gpu", "graph"])
-def test_a_stale_plan_is_made_again(library, model, gpu, what):
+def test_a_stale_plan_is_made_again(library, model, gpu, tmp_path, what):
     _, bundle = model
     opened(bundle).text(inputs()[0])
     if what == "version":
         library.__version__ = "10.10.0"
     elif what == "gpu":
         gpu.reset(capability=(12, 0))
-    else:
-        path = bundle.path / "text.onnx"
-        path.write_bytes(path.read_bytes() + b"\x12\x00")  # another, empty, producer's name
-    try:
-        opened(bundle).text(inputs()[0])
-    finally:
-        if what == "graph":
-            path.write_bytes(path.read_bytes()[:-2])
+    else:  # exported again: the same but for an empty producer's name
+        bundle = with_graph(bundle, bundle.file("text.onnx").read_bytes() + b"\x12\x00", tmp_path / "again")
+    opened(bundle).text(inputs()[0])
     assert library.log["builds"] == 2
     if library.__name__ == "tensorrt_rtx":
         assert library.log["targets"] == {0: 120 if what == "gpu" else 89}
@@ -321,6 +328,8 @@ def test_a_refused_run_says_why(library, model, gpu):
 def test_int8_is_refused_with_a_remedy(library, model):
     with pytest.raises(BackendError, match=r"no int8 bundles.*--precision fp16"):
         choice.choose("int8", "tensorrt", "auto", "auto")
+    static = choice.choose("int8-static", "tensorrt", "auto", "auto")
+    assert (static.backend, static.device, static.precision) == ("tensorrt", "cuda", "int8-static")
 
 
 def test_description(library, model):

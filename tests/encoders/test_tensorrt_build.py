@@ -1,5 +1,6 @@
 """Every exported graph really planned by TensorRT-RTX, which needs no GPU for it, for sm_89 and sm_120."""
 
+import numpy as np
 import onnx
 import pytest
 from support import MODELS, TINY
@@ -12,6 +13,7 @@ pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorr
 
 from vtr.export.models import build_model
 from vtr.export.onnx_graphs import graphs, serialize, to_onnx
+from vtr.export.parity import calibration
 from vtr.export.precision import convert
 from vtr.export.synthetic import random_checkpoint
 
@@ -73,6 +75,25 @@ def test_towers_in_16_bits(library, models, tmp_path, name, file, precision):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_convolutional_towers(library, resnet, tmp_path, precision):
     assert_planned(library, converted(resnet, precision, tmp_path))
+
+
+@pytest.mark.parametrize("name, file", [*TOWERS[:1], *TOWERS[-1:]])
+def test_towers_in_static_int8(library, models, tmp_path, name, file):
+    reference, bundle = models(name)
+    made = tmp_path / file
+    proto = convert(onnx.load(str(bundle / file)), "int8-static", calibration(reference, file))
+    made.write_bytes(serialize(proto, file))
+    assert_planned(library, made, frames_of(name))
+
+
+def test_convolutions_in_static_int8(library, resnet, tmp_path):
+    rng = np.random.default_rng(0)
+    size = TINY["image"]
+    frames = rng.integers(0, 256, (2, 3, size, size, 3), dtype=np.uint8)
+    feeds = [{"frames": frames, "mask": np.ones((2, 3), np.float32)}]
+    made = tmp_path / resnet.name
+    made.write_bytes(serialize(convert(onnx.load(str(resnet)), "int8-static", feeds), made.name))
+    assert_planned(library, made)
 
 
 def test_int8_is_refused_by_the_parser(library, models, tmp_path):

@@ -74,7 +74,8 @@ inline std::vector<Tensor> small_head(const std::string& scoring) {
     return head;
 }
 
-inline std::shared_ptr<const Model> small_model(const std::string& scoring, vtr_dtype storage = VTR_F16) {
+inline std::shared_ptr<const Model> small_model(const std::string& scoring, const std::vector<Tensor>& head,
+                                                vtr_dtype storage = VTR_F16) {
     vtr_model_options options{};
     options.size = sizeof options;
     options.scoring = scoring.c_str();
@@ -82,8 +83,11 @@ inline std::shared_ptr<const Model> small_model(const std::string& scoring, vtr_
     options.storage = storage;
     if (scoring != "holistic") options.frames = FRAMES, options.words = WORDS;
     if (scoring == "tcmgc") options.keep = KEEP;
-    const std::vector<Tensor> head = small_head(scoring);
     return std::make_shared<const Model>(options, arrays(head));
+}
+
+inline std::shared_ptr<const Model> small_model(const std::string& scoring, vtr_dtype storage = VTR_F16) {
+    return small_model(scoring, small_head(scoring), storage);
 }
 
 // Rows for append, numbers that depend on `seed`.

@@ -81,7 +81,7 @@ def test_exporting_again_gives_the_same_bundle(exported, reference, tmp_path, st
     assert again.manifest["trained"] is False and again.manifest["name"] == "other"
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "int8-static"])
 def test_precisions(exported, reference, tmp_path, precision, stored_towers):
     if precision == "bf16":
         pytest.importorskip("openvino")

@@ -236,11 +236,35 @@ def test_rows_that_were_changed_without_their_checksum(index):
     assert len(problems) == 2 and all("does not match its checksum" in problem for problem in problems)
     with IndexStore.open(index) as store:
         assert store.snapshot().record(11).duration == 10 / 4
-        for call in (lambda: store.snapshot().record(10), store.failures):
+        snapshot = store.snapshot()
+        for call in (lambda: snapshot.record(10), lambda: snapshot.labels([9, 10]), store.failures):
             with pytest.raises(IndexStoreError, match="checksum"):
                 call()
         with store.writer() as writer, pytest.raises(IndexStoreError, match="checksum"):
             writer.find(record(9).path)
+
+
+def test_few_rows_are_checked_by_their_blocks(tmp_path, monkeypatch):
+    """Damage in a block is found by whoever looks into it, every time, and by nobody else."""
+    monkeypatch.setattr("vtr.index.segment.BLOCK_ROWS", 4)
+    monkeypatch.setattr("vtr.index.segment._checked", set())
+    monkeypatch.setattr("vtr.index.segment._checked_blocks", {})
+    store = new_store(tmp_path / "index")
+    with store.writer() as writer:
+        add(writer, range(10))
+    (file,) = (tmp_path / "index" / "segments").iterdir()
+    video = store.snapshot().gather("video")
+    content = file.read_bytes()
+    at = content.index(video[5].tobytes())
+    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    snapshot = IndexStore.open(tmp_path / "index").snapshot()
+    for _ in range(2):
+        assert np.array_equal(snapshot.rows(["video"], [9, 0, 3])["video"], video[[9, 0, 3]])
+        for positions in ([4], [0, 7], range(10)):
+            with pytest.raises(IndexStoreError, match="video: rows 4 to 7 do not match their checksum"):
+                snapshot.rows(["video"], np.array(positions))
+        with pytest.raises(IndexStoreError, match="rows 4 to 7"):
+            snapshot.gather("video", [0])  # reads the column whole
 
 
 def test_a_video_that_points_at_the_features_of_another(index):
@@ -252,6 +276,8 @@ def test_a_video_that_points_at_the_features_of_another(index):
         snapshot.contents = contents
         with pytest.raises(IndexStoreError, match="different things about a video"):
             snapshot.records([1, 2])
+        with pytest.raises(IndexStoreError, match="different things about a video"):
+            snapshot.labels([1])
 
 
 # ---- things in the place of files --------------------------------------------------------------------

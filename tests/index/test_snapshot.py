@@ -90,12 +90,27 @@ def test_arguments_are_checked(scattered):
         next(snapshot.blocks(["video"], 3))[1]["video"][0] = 1
 
 
+@pytest.mark.parametrize("positions", [[], [5], [7, 3, 3, 0], range(10), range(2, 6)], ids=str)
+def test_rows_are_what_gather_gives(scattered, positions):
+    snapshot = scattered[0].snapshot()
+    chosen = np.array(positions, np.int64)
+    rows = snapshot.rows(snapshot.columns, chosen)
+    assert list(rows) == list(snapshot.columns)
+    for name, array in rows.items():
+        expected = snapshot.gather(name)[chosen]
+        assert array.dtype == expected.dtype and np.array_equal(array, expected), name
+    with pytest.raises(UsageError, match="no column 'x'"):
+        snapshot.rows(["video", "x"], chosen)
+
+
 def test_positions_and_records(scattered):
     snapshot = scattered[0].snapshot()
     ids = snapshot.ids[[7, 3, 3]].tolist()
     assert snapshot.positions(ids).tolist() == [7, 3, 3]
     assert [video.id for video in snapshot.records(ids)] == ids
-    assert snapshot.records([]) == [] and snapshot.positions([]).tolist() == []
+    for label, video in zip(snapshot.labels(ids), snapshot.records(ids), strict=True):
+        assert label == (video.id, video.path, video.metadata, video.duration)
+    assert snapshot.records([]) == snapshot.labels([]) == [] and snapshot.positions([]).tolist() == []
 
 
 # ---- while others write ------------------------------------------------------------------------------

@@ -85,3 +85,12 @@ def test_matrices_that_do_not_fit_fp16_are_refused():
     head["attentive_word_mat_weight"][1, 1] = 70000
     with pytest.raises(UsageError, match="expected attentive_word_mat_weight below 65504, got 70000"):
         prepare_weights(head)
+
+
+def test_what_is_multiplied_in_float32_may_be_large():
+    """The last row and column of the matrix of K + 1, and the corner where they meet."""
+    head = tcmgc_head(8, 64, 3)
+    for place in ((3, 1), (1, 3), (3, 3)):
+        head["concat_frame_word_logit_weight"][place] = 70000
+    weights = prepare_weights(head)
+    assert np.count_nonzero(weights == 70000) == 3 and np.isfinite(weights).all()

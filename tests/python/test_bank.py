@@ -89,7 +89,8 @@ def test_nothing_is_loaded_before_the_first_search(index, monkeypatch):
     monkeypatch.setattr(NativeModel, "load", lambda *_: pytest.fail("loaded"))
     bank, _ = index.now()
     assert len(bank) == 3
-    assert [hit.id for hit in bank._hits(None, np.arange(3), np.zeros(3, np.float32))] == [1, 2, 3]
+    (hits,) = bank._hits([(np.arange(3), np.zeros(3, np.float32))], None)
+    assert [hit.id for hit in hits] == [1, 2, 3]
 
 
 def test_an_update_packs_only_what_came(index, monkeypatch):

@@ -150,6 +150,33 @@ def replace_by_link(path):
     path.symlink_to(target)
 
 
+@pytest.mark.parametrize("file", FILES[:3])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (flip, "SHA-256"),
+        (truncate, r"expected \d+ bytes"),
+        (os.unlink, "missing"),
+        (replace_by_link, "symbolic link"),
+    ],
+)
+def test_graphs_are_looked_at_again_when_they_are_loaded(make, file, damage, message):
+    path = make()
+    bundle, unverified = Bundle.open(path), Bundle.open(path, verify=False)
+    assert bundle.graph(file) == path / file
+    damage(path / file)
+    for other in FILES[:3]:
+        if other != file:
+            bundle.graph(other)
+    with pytest.raises(BundleError, match=rf"bundle/{file}: .*{message}.*export it again"):
+        bundle.graph(file)
+    if damage is flip:
+        assert unverified.graph(file) == path / file
+    else:
+        with pytest.raises(BundleError, match=message):
+            unverified.graph(file)
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize(
     "damage, message",
@@ -166,7 +193,9 @@ def test_damaged_files(make, file, damage, message):
     path = make()
     damage(path / file)
     with pytest.raises(BundleError, match=f"{file}: .*{message}.*export it again"):
-        Bundle.open(path)
+        bundle = Bundle.open(path)
+        assert damage is flip and file.endswith(".onnx"), "only contents of graphs may wait"
+        bundle.graph(file)
     (problem,) = verify_bundle(path)
     assert file in problem
     if damage is not flip:  # sizes are compared even when hashes are not
@@ -185,14 +214,21 @@ def test_verify_names_every_problem(make):
         assert any(file in problem for problem in problems)
 
 
-def test_graphs_with_weights_elsewhere_are_refused(make):
+# Files are read in parts of 2^20 bytes; the word may begin in one part and end in the next.
+@pytest.mark.parametrize(
+    "before", [0, 9, (1 << 20) - 8, (1 << 20) - 7, (1 << 20) - 1, 1 << 20, (2 << 20) - 3]
+)
+def test_graphs_with_weights_elsewhere_are_refused(make, before):
     path = make()
-    content = b"stand-in \x0a\x08location\x12\x09/etc/data"
+    content = bytes(before) + b"location\x12\x09/etc/data"
     (path / "text.onnx").write_bytes(content)
     entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     rewrite(path, lambda m: m["files"].update({"text.onnx": entry}))
-    with pytest.raises(BundleError, match="weights in other files"):
-        Bundle.open(path)
+    bundle = Bundle.open(path)
+    with pytest.raises(BundleError, match=r"text\.onnx: refers to weights in other files"):
+        bundle.graph("text.onnx")
+    assert len(verify_bundle(path)) == 1
+    bundle.graph("vision.onnx")
 
 
 # ---- forged manifests --------------------------------------------------------------------------------

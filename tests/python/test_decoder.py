@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import vtr
+from vtr.choices import choose_decoder
 from vtr.decode.dali_frames import DeviceFrames
-from vtr.engine import choose_decoder
 from vtr.errors import BackendError, UsageError
 from vtr.types import Clip
 
 
 @pytest.mark.parametrize(("asked", "chosen"), [("auto", "pyav"), ("pyav", "pyav"), ("dali", "dali")])
 def test_what_is_chosen(monkeypatch, asked, chosen):
-    monkeypatch.setattr("vtr.engine.find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr("vtr.choices.find_spec", lambda name: SimpleNamespace())
     assert choose_decoder(asked) == chosen
 
 
@@ -25,7 +25,7 @@ def test_dali_by_name_where_it_is_missing(models, monkeypatch):
         raise ModuleNotFoundError(name)  # as where no package nvidia is there at all
 
     for absent in (missing, lambda name: None):
-        monkeypatch.setattr("vtr.engine.find_spec", absent)
+        monkeypatch.setattr("vtr.choices.find_spec", absent)
         with pytest.raises(BackendError, match="pip install nvidia-dali-cuda130"):
             vtr.Engine(models("clip4clip-meanP")[1], precision="fp32", decoder="dali")
     with pytest.raises(UsageError, match="auto, pyav or dali"):

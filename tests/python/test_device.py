@@ -1,20 +1,20 @@
 """Searching an index on a GPU: hits, commits, what is missing or fails; on the stand-in driver."""
 
-import hashlib
+import gc
 import json
-import shutil
 import threading
 import warnings
 
 import numpy as np
 import pytest
 import stand_in
-from device_cases import TOLERANCE, K, assert_alike
+from device_cases import TOLERANCE, K, assert_alike, searches
 from native_cases import KINDS, SIZES, head_of, text_of
 from random_index import Index
 
 import vtr
-from vtr.device import DeviceModel, choose_device
+from vtr.choices import choose_device
+from vtr.device import DeviceModel
 from vtr.native import NativeModel
 
 
@@ -25,11 +25,6 @@ def index(request, gpu, tmp_path):
     stand_in.write_kernels(tmp_path / "kernels", index.kind, SIZES, K)
     index.device = DeviceModel(index.native, tmp_path / "kernels", required=True)
     return index
-
-
-def searches(gpu, kind):
-    """How often a slab was scored."""
-    return gpu.launches("holistic_topk" if kind == "holistic" else f"{kind}_score")
 
 
 def assert_hits_alike(bank, plain, ks=(1, K, 1000), wheres=(None, "even=true")):
@@ -101,8 +96,10 @@ def test_an_index_that_was_replaced_is_copied_anew(index, gpu, tmp_path):
     assert_hits_alike(*index.now())
     other = Index(tmp_path / "other", index.kind)
     other.add(range(500, 512))
-    other.device, other.bank = index.device, index.bank
+    other.native, other.device, other.bank = index.native, index.device, index.bank
+    launched = searches(gpu, index.kind)
     assert_hits_alike(*other.now())
+    assert searches(gpu, index.kind) > launched
 
 
 def test_searches_beside_commits_see_whole_snapshots(index, gpu):
@@ -288,14 +285,15 @@ def test_what_ranks_is_chosen_by_what_is_there(gpu, tmp_path, monkeypatch):
 
     def chosen(*arguments):
         choice = choose_device(*arguments)
-        return choice.needed() and choice.model.name, choice.description
+        model = choice.opened()
+        return model and model.name, choice.description
 
     here = ("Stand-in GPU", "searches on Stand-in GPU, sm_90")
     assert (
         chosen("auto", "auto", native, with_kernels) == chosen("cuda", "auto", native, with_kernels) == here
     )
-    assert not choose_device("auto", "auto", native, with_kernels).model.required
-    assert choose_device("cuda", "auto", native, with_kernels).model.required
+    assert not choose_device("auto", "auto", native, with_kernels).opened().required
+    assert choose_device("cuda", "auto", native, with_kernels).opened().required
     for arguments in [
         ("cpu", "auto", native, with_kernels),
         ("auto", "native", native, with_kernels),  # asked for by name
@@ -309,76 +307,88 @@ def test_what_ranks_is_chosen_by_what_is_there(gpu, tmp_path, monkeypatch):
     monkeypatch.setenv("VTR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1")
     name, why = chosen("auto", "auto", native, with_kernels)
     assert name is None and why.startswith("not on a GPU: no CUDA driver")
-    choice = choose_device("cuda", "auto", native, with_kernels)  # an error when it is needed, not before
-    with pytest.raises(vtr.BackendError, match="no CUDA driver"):
-        choice.needed()
 
 
-# ---- the engine ----------------------------------------------------------------------------------------
+def test_a_gpu_is_opened_once_and_when_it_is_needed(gpu, tmp_path, monkeypatch):
+    native, folder = kernels_of(tmp_path)
+    choice = choose_device("auto", "auto", native, FakeBundle(folder))
+    assert choice.description == "searches on a GPU, which the first of them opens"
+    assert gpu.calls("cuInit") == gpu.calls("cuModuleLoadData") == gpu.resources == 0
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(choice.opened())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [choice.opened()] * 4 and found[0].name == "Stand-in GPU"
+    assert gpu.calls("cuInit") >= 1
 
 
-@pytest.fixture(scope="module")
-def with_kernels(models, tmp_path_factory):
-    """``with_kernels(name)`` → a copy of a model's bundle that lists kernels for the stand-in."""
-
-    def get(name):
-        folder = tmp_path_factory.mktemp("bundle") / name
-        shutil.copytree(models(name)[1], folder)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        stand_in.write_kernels(folder / "kernels", manifest["scoring"], manifest["sizes"], K)
-        for path in sorted((folder / "kernels").iterdir()):
-            data = path.read_bytes()
-            entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            manifest["files"][f"kernels/{path.name}"] = entry
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return folder
-
-    return get
+def test_a_gpu_that_was_asked_for_is_tried_again_at_every_search(gpu, tmp_path, monkeypatch):
+    """Any other is tried once: a service does not look for a driver with every text."""
+    native, folder = kernels_of(tmp_path)
+    found = choose_device("auto", "auto", native, FakeBundle(folder))
+    asked = choose_device("cuda", "auto", native, FakeBundle(folder))
+    with monkeypatch.context() as without:
+        without.setenv("VTR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1")
+        assert found.opened() is None
+        for _ in range(2):
+            with pytest.raises(vtr.BackendError, match=r"no CUDA driver.*scoring='native'"):
+                asked.opened()
+        assert asked.description == found.description
+        assert asked.description.startswith("not on a GPU: no CUDA driver")
+    assert found.opened() is None and asked.opened().name == "Stand-in GPU"
+    assert asked.description == "searches on Stand-in GPU, sm_90"
 
 
-@pytest.mark.parametrize("name", ["clip4clip-meanP", "xclip", "tcmgc"])
-def test_an_engine_searches_on_the_gpu(gpu, with_kernels, clips, tmp_path, name):
-    engine = vtr.Engine(with_kernels(name), tmp_path / "index", precision="fp32")
-    assert "searches on Stand-in GPU, sm_90" in repr(engine) and engine.model.kernels.name == "kernels"
-    files = sorted(clips.iterdir())
-    engine.index(files[:6])
-    plain = vtr.Engine(engine.model.path, tmp_path / "index", "cpu", "fp32")
-    assert "Stand-in" not in plain.description
-    kind = engine.model.scoring
-    texts = ["a man is cooking", "two dogs", "red squares"]
-
-    def assert_same():
-        expected = {text: {hit.path: hit.score for hit in plain.search(text, k=8)} for text in texts}
-        launched = searches(gpu, kind)
-        for text, hits in zip(texts, engine.search(texts, k=8), strict=True):
-            assert {hit.path for hit in hits} == set(expected[text])
-            for hit in hits:
-                assert hit.score == pytest.approx(expected[text][hit.path], abs=TOLERANCE)
-                assert hit.moments
-        assert searches(gpu, kind) > launched
-
-    assert_same()
-    engine.index(files)
-    engine.remove(files[0])
-    assert_same()
-    other = engine.with_index(tmp_path / "index")
-    launched = searches(gpu, kind)
-    assert [h.path for h in other.search(texts[0], k=3)] == [h.path for h in engine.search(texts[0], k=3)]
-    assert searches(gpu, kind) == launched + 2
+# ---- numbers that kernels cannot hold ------------------------------------------------------------------
 
 
-def test_a_gpu_that_cannot_be_had_stops_searches_and_nothing_else(gpu, models, clips, tmp_path, monkeypatch):
-    """Encoders have a choice of their own: here they stay on the CPU."""
-    import vtr.engine
+@pytest.mark.parametrize(
+    ("kind", "name"), [("tcmgc", "attentive_frame_word_mat_weight2"), ("xclip", "word_mat_weight")]
+)
+def test_weights_beyond_float16_are_refused(gpu, tmp_path, kind, name):
+    """Kernels multiply them as sums of two float16, which would be infinite; the CPU takes them."""
+    head = head_of(kind, **SIZES)
+    head[name][1, 2] = -70000
+    native = NativeModel(kind, head, SIZES)
+    stand_in.write_kernels(tmp_path / "kernels", kind, SIZES, K)
+    bundle = FakeBundle(tmp_path / "kernels")
+    message = f"expected {name} below 65504 for a GPU, got 70000: search the bank on the CPU"
+    with pytest.raises(vtr.BackendError, match=f"{message}; or rank on the CPU with scoring='native'"):
+        choose_device("cuda", "auto", native, bundle).opened()
+    choice = choose_device("auto", "auto", native, bundle)
+    assert choice.opened() is None and choice.description == f"not on a GPU: {message}"
+    assert gpu.launches(f"{kind}_score") == 0
+    index = Index(tmp_path / "index", kind)
+    index.native, index.device = native, choice.opened()
+    index.add(range(5))
+    bank, _ = index.now()
+    assert np.isfinite(bank.scores(text_of(2))).all()
+    gc.collect()
+    assert gpu.resources == 0
 
-    opened = vtr.engine.open_encoders
-    monkeypatch.setattr(
-        vtr.engine, "open_encoders", lambda *a, **named: opened(*a, **{**named, "device": "cpu"})
-    )
-    engine = vtr.Engine(models("xclip")[1], tmp_path / "index", "cuda", "fp32")
-    assert len(engine.index(sorted(clips.iterdir())[:2]).added) == 2
-    assert "not on a GPU" in engine.description
-    with pytest.raises(vtr.BackendError, match=r"has no kernels for GPUs.*vtr export --cuda"):
-        engine.search("two dogs")
-    by_name = vtr.Engine(models("xclip")[1], tmp_path / "index", "cuda", "fp32", scoring="native")
-    assert len(by_name.search("two dogs")) == 2
+
+@pytest.mark.parametrize("required", [True, False])
+def test_texts_beyond_float16_are_left_to_the_cpu_or_refused(gpu, tmp_path, required):
+    head = head_of("xclip", **SIZES)
+    head["local_mat_weight"] *= 1e6  # words are multiplied by it before they are rounded
+    native = NativeModel("xclip", head, SIZES)
+    stand_in.write_kernels(tmp_path / "kernels", "xclip", SIZES, K)
+    index = Index(tmp_path / "index", "xclip")
+    index.native = native
+    index.device = DeviceModel(native, tmp_path / "kernels", required=required)
+    index.add(range(9))
+    bank, _ = index.now()
+    if required:
+        with pytest.raises(
+            vtr.DeviceError, match=r"expected 'probes' of at most 65504 .*float16, got \d{5,}: search"
+        ):
+            bank.search(text_of(2), 3, None, None)
+    else:
+        logits = bank.scores(text_of(2))
+        found = bank.search(text_of(2), 3, None, None)
+        np.testing.assert_allclose(
+            [[hit.score for hit in hits] for hits in found], -np.sort(-logits)[:, :3], rtol=1e-5
+        )
+    assert searches(gpu, "xclip") == 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -88,6 +89,23 @@ def test_pixels_of_masked_frames_do_not_matter(model, backend):
     features = encoders.vision(pixels, mask)
     np.testing.assert_allclose(features[0, 1:], features[0, 1:2].repeat(11, 0), atol=1e-5)
     assert np.abs(features[0, 0] - features[0, 1]).max() > 0.1
+
+
+def test_a_graph_that_was_damaged_is_not_loaded(models, backend, tmp_path):
+    """Its content is looked at when it is loaded, and again after it was put right."""
+    path = shutil.copytree(models("clip4clip-seqTransf")[1], tmp_path / "bundle")
+    whole = (path / "text.onnx").read_bytes()
+    middle = len(whole) // 2
+    encoders = open_encoders(Bundle.open(path), backend=backend, precision="fp32")
+    reference, _ = models("clip4clip-seqTransf")
+    ids, pixels, mask = inputs(reference)
+    (path / "text.onnx").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    for _ in range(2):
+        with pytest.raises(BundleError, match=r"bundle/text\.onnx: expected SHA-256"):
+            encoders.text(ids)
+    encoders.vision(pixels, mask)
+    (path / "text.onnx").write_bytes(whole)
+    encoders.text(ids)
 
 
 def test_empty_batches(model, backend):
@@ -355,9 +373,12 @@ class Forged:
             bundle.manifest,
             bundle.scoring,
         )
+        self.verified = bundle.verified
 
     def file(self, name):
         return self.path
+
+    graph = file
 
 
 def graph_file(path, inputs=("ids",), outputs=("sentence", "words"), location=None):

@@ -9,6 +9,7 @@ import pytest
 from support import write_video
 
 import vtr
+from vtr.errors import BundleError
 from vtr.index import verify_index
 
 
@@ -56,6 +57,25 @@ def test_indexing_again_decodes_nothing(engine, folder, tmp_path, monkeypatch):
     os.utime(folder / "clip0.mp4")  # touched, same content
     report = indexed.index(folder)
     assert names(report.unchanged) == ["clip0.mp4", "clip3.mp4", "clip6.mp4"] and not report.added
+
+
+def test_encoders_are_loaded_while_the_first_clips_are_decoded(models, folder, tmp_path, monkeypatch):
+    engine = vtr.Engine(models("clip4clip-meanP")[1], tmp_path / "index", precision="fp32")
+    loads, load = [], engine.encoders.load_for_videos
+    monkeypatch.setattr(engine.encoders, "load_for_videos", lambda: (loads.append(1), load()))
+    assert len(engine.index(folder).added) == 3 and len(loads) == 1
+    assert len(engine.index(folder).unchanged) == 3 and len(loads) == 1  # nothing to decode, nothing loaded
+
+
+def test_a_vision_tower_that_cannot_be_loaded_is_an_error(models, folder, tmp_path):
+    """Told once, by the job itself, and nothing is left in the index."""
+    bundle = shutil.copytree(models("clip4clip-meanP")[1], tmp_path / "bundle")
+    engine = vtr.Engine(bundle, tmp_path / "index", precision="fp32")
+    content = (bundle / "vision.onnx").read_bytes()
+    (bundle / "vision.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleError, match=r"bundle/vision\.onnx: expected SHA-256"):
+        engine.index(folder)
+    assert len(engine.store().snapshot()) == 0 and verify_index(tmp_path / "index") == []
 
 
 def test_changed_content_replaces_the_row(engine, folder, tmp_path):

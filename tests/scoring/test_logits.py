@@ -197,9 +197,8 @@ def test_scoring_leaves_its_arguments_alone(kind):
 def test_stored_columns_are_what_was_declared(kind):
     scorer, _ = make(kind, 4, 5, 32, 3)
     rows = scorer.rows(make_video(3, 4, 32))
-    assert (
-        set(rows) == set(scorer.columns) >= {"video", "mask", *scorer.score_columns, *scorer.holistic_columns}
-    )
+    used = {*scorer.score_columns, *scorer.holistic_columns, *scorer.relevance_columns}
+    assert set(rows) == set(scorer.columns) >= {"video", "mask", *used}
     for name, spec in scorer.columns.items():
         assert rows[name].shape == (3, *spec.shape), name
         assert rows[name].dtype == (np.uint8 if name == "mask" else np.float32), name
@@ -210,8 +209,10 @@ def test_only_the_named_columns_are_needed(kind):
     """What a search need not read it does not."""
     frames, words, dim, _ = shape = (4, 5, 32, 3)
     scorer, _ = make(kind, *shape)
-    query, rows = scorer.prepare(make_text(2, words, dim)), scorer.rows(make_video(3, frames, dim))
+    text = make_text(2, words, dim)
+    query, rows = scorer.prepare(text), scorer.rows(make_video(3, frames, dim))
     scorer.score(query, {name: rows[name] for name in scorer.score_columns})
     few = {name: rows[name] for name in scorer.holistic_columns}
     scorer.holistic(query, few)
     scorer.similarity(few, few)
+    scorer.relevance(text, {name: rows[name] for name in scorer.relevance_columns})

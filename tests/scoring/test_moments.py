@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vtr.errors import UsageError
-from vtr.moments import moments
+from vtr.moments import moments, moments_of_videos
 
 UNKNOWN = [0.0, math.nan, math.inf, -1.0]
 
@@ -85,6 +85,34 @@ def test_properties(seed):
     assert moments(shares, times, duration) == found[:3]
     # The frame that matters most is in the first of one, unless no frame stands out.
     assert sum(m.weight for m in found) >= shares.max() - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_videos_at_once_are_videos_one_by_one(seed, limit):
+    """Whatever stands behind a video's real frames, and however long the others are."""
+    rng = np.random.default_rng(seed)
+    cases = [random_case(rng) for _ in range(int(rng.integers(1, 30)))] + [([], [], 4.0)]
+    rng.shuffle(cases)
+    shares = rng.choice([0, 0.7, np.nan], (len(cases), 64)).astype(np.float32)
+    times = rng.choice([-5, 0, 1e9, np.nan], (len(cases), 64))
+    for row, (relevance, stamps, _) in enumerate(cases):
+        shares[row, : len(relevance)], times[row, : len(stamps)] = relevance, stamps
+    frames = [len(relevance) for relevance, _, _ in cases]
+    found = moments_of_videos(shares, times, frames, [duration for *_, duration in cases], limit)
+    assert found == [moments(*case, limit) for case in cases]
+
+
+def test_no_videos():
+    assert moments_of_videos(np.empty((0, 12)), np.empty((0, 12)), [], []) == []
+
+
+def test_damaged_relevance_of_one_video_is_refused():
+    shares = np.full((3, 4), 0.25)
+    shares[1, 2] = np.nan
+    moments_of_videos(shares, np.zeros((3, 4)), [4, 2, 4], [4.0] * 3)
+    with pytest.raises(UsageError, match="features may be damaged"):
+        moments_of_videos(shares, np.zeros((3, 4)), [4, 3, 4], [4.0] * 3)
 
 
 @pytest.mark.parametrize(

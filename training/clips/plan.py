@@ -44,6 +44,11 @@ class World:
             for style in self.pictures.styles
         }
 
+    @cached_property
+    def has(self) -> dict[str, frozenset[str]]:
+        """The same as sets."""
+        return {style: frozenset(names) for style, names in self.names.items()}
+
     def _codes(self, style: str, name: str) -> list[str]:
         has = self.pictures.codes(style)
         return [code for code in self.concepts[name].codes if code in has]
@@ -68,6 +73,24 @@ def plan(split: str, seed: int, index: int, world: World) -> Scene:
     random = Random(f"{split}/{seed}/{index}")
     styles = styles_of(split, world.pictures.styles)
     return draw_until(lambda: _scene(random, random.choice(styles), world), split)
+
+
+def plan_one(split: str, name: str, scale: float, random: Random, world: World) -> Scene:
+    """A scene of the split that shows one concept, ``scale`` of the frame's short side large, in any style
+    that has it."""
+    styles = [style for style in styles_of(split, world.pictures.styles) if name in world.has[style]]
+    room = max(0.5 - scale / 2, 0.0)
+
+    def draw() -> Scene | None:
+        style = random.choice(styles)
+        segment = _alone(random, "look", style, world, name, length=4.0)
+        if segment is None:
+            return None
+        x, y = random.uniform(-room, room), random.uniform(-room, room)
+        actor = replace(segment.actors[0], motion="stay", size=None, scale=scale, x=x, y=y)
+        return timed(Scene(style, *FRAME_SIZES[0], RATES[0], (replace(segment, actors=(actor,)),)))
+
+    return draw_until(draw, split)
 
 
 def draw_until(draw: Callable[[], Scene | None], split: str) -> Scene:

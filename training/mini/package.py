@@ -54,7 +54,8 @@ def package(
                 "towers, or export them with --precision fp16 or int8"
             )
         for family in found:
-            Bundle.open(partial / family, shared=partial / TOWERS)
+            for problem in verify_bundle(partial / family, shared=partial / TOWERS):
+                raise BundleError(problem)
         if into.exists():
             shutil.rmtree(into)
         partial.rename(into)

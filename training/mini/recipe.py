@@ -1,9 +1,10 @@
 """How the built-in models are trained: ``python -m vtr.training.mini.recipe OUT``.
 
 1. A vocabulary is learned from captions (`vocabulary`).
-2. ``stills``: both towers learn from single frames and what these show, as CLIP learned from pictures.
-3. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
-4. Each head is exported with the towers, in float16.
+2. ``things``: both towers learn what things are called, from pictures of one thing each.
+3. ``stills``: they go on with single frames and all that these show, as CLIP learned from pictures.
+4. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
+5. Each head is exported with the towers, in float16.
 
 What was interrupted goes on where it stood when the command is given again. `measure` makes the table of
 results, `package` lays the bundles out for `vtr.builtin`.
@@ -34,7 +35,7 @@ from ..command import command
 from ..fresh import SIZES, fresh_towers, with_head
 from ..loop import train
 from ..options import TrainOptions
-from ..procedural import GeneratedClips, GeneratedStills
+from ..procedural import GeneratedClips, GeneratedStills, GeneratedThings
 from .vocabulary import corpus, learn_merges, read_merges, vocabulary_size, write_merges
 
 FRAMES, WORDS = 12, 32
@@ -73,7 +74,11 @@ class Stage:
     coef_lr: float = 1.0
 
 
-STAGES = {"stills": Stage(4500, 128, 1.5e-3), "clips": Stage(1100, 64, 1e-3, coef_lr=0.5)}
+STAGES = {
+    "things": Stage(900, 256, 1.5e-3),
+    "stills": Stage(2400, 128, 1.5e-3),
+    "clips": Stage(1000, 64, 1e-3, coef_lr=0.5),
+}
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,10 @@ class Recipe:
         """All stages that are not done yet."""
         world = load_world()
         tokenizer = self.tokenizer(world)
-        towers = self.stills(world, tokenizer)
-        models = self.clips(world, tokenizer, towers)
-        self.export(models)
+        state: Mapping[str, Tensor] = fresh_towers(SIZE, len(tokenizer), self.seed)
+        state = self.towers("things", GeneratedThings, state, world, tokenizer)
+        state = self.towers("stills", GeneratedStills, state, world, tokenizer)
+        self.export(self.clips(world, tokenizer, state))
 
     def tokenizer(self, world: World) -> Tokenizer:
         """The tokenizer of the folder's vocabulary, which is made if it is not there."""
@@ -104,13 +110,18 @@ class Recipe:
         size = vocabulary_size(len(read_merges(path)))
         return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
 
-    def stills(self, world: World, tokenizer: Tokenizer) -> Mapping[str, Tensor]:
-        """Towers that know what pictures show."""
-        state = with_head(fresh_towers(SIZE, len(tokenizer), self.seed), "clip4clip")
-        model = build_model(state, ExportOptions(frames=1, words=WORDS))
-        stage = self.stages["stills"]
-        source = GeneratedStills(world, tokenizer, frames=1, **self._source(stage))
-        return self._train("stills", {"clip4clip": model}, source)["clip4clip"]
+    def towers(
+        self,
+        name: str,
+        kind: type[GeneratedClips],
+        state: Mapping[str, Tensor],
+        world: World,
+        tokenizer: Tokenizer,
+    ) -> Mapping[str, Tensor]:
+        """A stage in which the towers learn from single frames."""
+        model = build_model(with_head(state, "clip4clip"), ExportOptions(frames=1, words=WORDS))
+        source = kind(world, tokenizer, frames=1, **self._source(self.stages[name]))
+        return self._train(name, {"clip4clip": model}, source)["clip4clip"]
 
     def clips(
         self, world: World, tokenizer: Tokenizer, towers: Mapping[str, Tensor]
@@ -192,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=max(1, len(os.sched_getaffinity(0))),
         help="that train together (default: one a core, %(default)s here)",
     )
-    parser.add_argument("--stills", type=int, help=f"steps (default: {STAGES['stills'].steps})")
-    parser.add_argument("--clips", type=int, help=f"steps (default: {STAGES['clips'].steps})")
+    for name, stage in STAGES.items():
+        parser.add_argument(f"--{name}", type=int, metavar="STEPS", help=f"default: {stage.steps}")
     given = parser.parse_args(arguments)
     stages = {
         name: replace(stage, steps=getattr(given, name) or stage.steps) for name, stage in STAGES.items()

@@ -265,8 +265,9 @@ typedef struct vtr_device_bank_options {
  * `vtr export --cuda` made for the model. Their files are checked against their own sizes, not their checksums:
  * `vtr verify` does that. options may be NULL. The bank's own memory stays, and must for as long as this lives.
  *
- * VTR_UNSUPPORTED: the kernels are for another model or not for this GPU. VTR_IO, VTR_CORRUPT: a file is not there
- * or not sound. VTR_OUT_OF_MEMORY: of the device. */
+ * VTR_UNSUPPORTED: the kernels are for another model or not for this GPU, or the model's matrices of attention
+ * hold numbers of 65504 and more. VTR_IO, VTR_CORRUPT: a file is not there or not sound. VTR_OUT_OF_MEMORY: of the
+ * device. */
 VTR_API vtr_status vtr_device_bank_create(const vtr_device* device, const vtr_bank* bank, const char* kernels,
                                           const vtr_device_bank_options* options, vtr_device_bank** device_bank);
 
@@ -288,7 +289,8 @@ VTR_API const char* vtr_device_bank_target(const vtr_device_bank* device_bank);
 VTR_API void vtr_device_bank_free(vtr_device_bank* device_bank);
 
 /* As vtr_query_create and vtr_search in one, on the GPU. Scores differ from vtr_search's by rounding: texts are
- * stored in the bank's type. `candidates` must be 0; `pool` shares the work on texts. */
+ * stored in the bank's type. `candidates` must be 0; `pool` shares the work on texts. VTR_NOT_FINITE: a text has
+ * numbers beyond that type. */
 VTR_API vtr_status vtr_device_search(vtr_device_bank* device_bank, size_t texts, const float* sentence,
                                      const float* words, const vtr_search_options* options, int64_t* ids,
                                      float* scores, size_t* found);

@@ -65,6 +65,7 @@ SearchKernels::SearchKernels(const SharedDevice& device, const Scorer& scorer, c
     const Stream stream = make_stream(device);
     const PlainParameters parameters = scorer.plain_parameters();
     for (const PlainArray& array : parameters.arrays) {
+        check_in_two_halves(array);
         std::vector<std::byte> bytes(array.numbers.size() * storage_bytes(array.storage));
         store(array.numbers, array.storage, array.name, bytes.data());
         const DeviceMemory& memory = parameters_.emplace_back(device_memory(device, bytes.size()));

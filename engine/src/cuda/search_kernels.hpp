@@ -27,7 +27,8 @@ namespace vtr::cuda {
 // number of 64 bits that orders answers: see decode in kernels/topk.py.
 class SearchKernels {
   public:
-    // Throws Error: see Kernel and KernelsFile::require; VTR_UNSUPPORTED: a kernel that chooses takes no `live`.
+    // Throws Error: see Kernel and KernelsFile::require; VTR_UNSUPPORTED: a kernel that chooses takes no `live`,
+    // or the model's numbers are too large for kernels (stage.hpp).
     SearchKernels(const SharedDevice& device, const Scorer& scorer, const KernelsFile& file);
 
     const Kernel score;

@@ -55,7 +55,7 @@ def command(videos: Path | None, model: str, query: tuple[str, ...], folder: Pat
     source = clips.folder if clips else videos
     assert source is not None
     loaded = stage("load the model", lambda: Engine(model))
-    click.echo(f"  {loaded.model}: {loaded.model.family}; {loaded.encoders.description}")
+    click.echo(f"  {loaded.model}: {loaded.model.family}; {loaded.description}")
     engine = loaded.with_index(index_folder(folder, source, loaded.model.fingerprint))
     report = stage("index", lambda: engine.index([source], progress=True))
     click.echo("  ", nl=False)

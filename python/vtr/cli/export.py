@@ -51,7 +51,7 @@ from vtr.errors import BackendError, UsageError
     "--precision",
     default="fp32",
     show_default=True,
-    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    type=click.Choice(["fp32", "fp16", "bf16", "int8", "int8-static"]),
     help="Of the towers' weights and arithmetic in the bundle.",
 )
 @click.option("--name", help="What the bundle calls itself  [default: the checkpoint's name]")

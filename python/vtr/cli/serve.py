@@ -36,6 +36,6 @@ def command(index_dir: Path, host: str, port: int, allow_host: tuple[str, ...], 
     opened = open_engine(index_dir=index_dir, **engine)
     videos = len(opened.bank())
     opened.search("warm up", k=1)
-    click.echo(f"{videos} videos, {opened.encoders.description}: http://{host}:{port}", err=True)
+    click.echo(f"{videos} videos, {opened.description}: http://{host}:{port}", err=True)
     names = allow_host or ("localhost", "127.0.0.1", "[::1]", host)
     uvicorn.run(make_app(opened, names), host=host, port=port, log_level="warning")

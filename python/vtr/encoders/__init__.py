@@ -26,6 +26,8 @@ __all__ = ["Encoders", "open_encoders"]
 Arrays = dict[str, NDArray[Any]]
 Inputs = Mapping[str, NDArray[Any] | DeviceArray]
 
+VISION = ("frames", "mask")  # inputs of vision.onnx
+TEMPORAL = ("features", "mask")
 OUTPUTS = {  # of temporal.onnx, by scoring
     "holistic": ("frames", "weights", "video"),
     "xclip": ("frames", "video"),
@@ -89,7 +91,10 @@ class Encoders:
         self._backend = backend
         self._sizes = bundle.sizes
         self._graphs: dict[str, Graph] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the dictionaries
+        self._loading: dict[
+            str, threading.Lock
+        ] = {}  # one a graph: a search does not wait for the vision tower
         self.device = choice.device  # "cpu" or "cuda"
         self.precision = choice.precision
         self.description = choice.description
@@ -117,8 +122,13 @@ class Encoders:
         batch = len(frames)
         _expect("frames", frames, np.uint8, (batch, count, S, S, 3))
         _expect("mask", mask, np.float32, (batch, count))
-        inputs: Inputs = {"frames": frames, "mask": mask}
+        inputs: Inputs = dict(zip(VISION, (frames, mask), strict=True))
         return self._run("vision.onnx", inputs, {"features": (batch, count, D)})["features"]
+
+    def load_for_videos(self) -> None:
+        """Load what encodes videos: for threads that have time before the first of them comes."""
+        self._graph("vision.onnx", False, frozenset(VISION), frozenset(["features"]))
+        self._graph("temporal.onnx", True, frozenset(TEMPORAL), frozenset(OUTPUTS[self._bundle.scoring]))
 
     def temporal(
         self, features: NDArray[np.float32], mask: NDArray[np.float32]
@@ -133,7 +143,8 @@ class Encoders:
         _expect("mask", mask, np.float32, (batch, F))
         shapes = {"frames": (batch, F, D), "weights": (batch, F), "video": (batch, D)}
         wanted = {name: shapes[name] for name in OUTPUTS[self._bundle.scoring]}
-        return self._run("temporal.onnx", {"features": features, "mask": mask}, wanted, exact=True)
+        inputs = dict(zip(TEMPORAL, (features, mask), strict=True))
+        return self._run("temporal.onnx", inputs, wanted, exact=True)
 
     def cross(
         self, sentence: NDArray[np.float32], frames: NDArray[np.float32], mask: NDArray[np.float32]
@@ -186,8 +197,10 @@ class Encoders:
         if (loaded := self._graphs.get(file)) is not None:
             return loaded
         with self._lock:
+            loading = self._loading.setdefault(file, threading.Lock())
+        with loading:
             if file not in self._graphs:
-                path = self._bundle.file(file)
+                path = self._bundle.graph(file)
                 try:
                     graph = self._backend.load(path, exact)
                 except Exception as error:  # runtimes raise types of their own

@@ -26,7 +26,7 @@ INSTALL = {
 
 @dataclass(frozen=True)
 class Choice:
-    """``precision`` is that of the towers: "fp32", "fp16", "bf16" or "int8"."""
+    """``precision`` is that of the towers: "fp32", "fp16", "bf16", "int8" or "int8-static"."""
 
     backend: str
     device: str
@@ -104,7 +104,7 @@ def _choose_backend(exported: str, device: str) -> tuple[str, str]:
             lacking.append(lack)
         raise BackendError(f"no encoder backend can use CUDA: {'; '.join(lacking)}")
     # OpenVINO runs fp32 and bf16 faster, ONNX Runtime the integer products of int8 bundles.
-    order = ("onnxruntime", "openvino") if exported == "int8" else ("openvino", "onnxruntime")
+    order = ("onnxruntime", "openvino") if exported.startswith("int8") else ("openvino", "onnxruntime")
     for name in order:
         if find_spec(name) is not None:
             first = name == order[0]

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vtr.bundle import Bundle
-from vtr.files import sync_folder
+from vtr.files import sync_folder, user_cache
 
 FOLDER = "engines"
 FORMAT = "vtr-engine-1"
@@ -58,10 +58,8 @@ class Key:
 
 def engine_folders(bundle: Bundle) -> list[Path]:
     """Where files are looked for and written to, in this order. What was installed with vtr is left alone."""
-    cache = os.environ.get("XDG_CACHE_HOME") or ""
-    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
     own = [] if bundle.builtin else [bundle.path / FOLDER]
-    return [*own, base / "vtr" / FOLDER]
+    return [*own, user_cache() / FOLDER]
 
 
 class Store:

@@ -22,7 +22,8 @@ from vtr.bundle import Bundle
 from vtr.encoders.cuda_driver import Context, DeviceMemory, HostMemory, Stream
 from vtr.encoders.device_array import DeviceArray
 from vtr.encoders.plans import Key, Store, engine_folders
-from vtr.encoders.tensorrt_build import BATCH, NO_INT8, Library, build_plan
+from vtr.encoders.tensorrt_apart import plan_apart
+from vtr.encoders.tensorrt_build import BATCH, NO_INT8, Library
 from vtr.errors import BackendError, UsageError
 from vtr.files import content_hash
 
@@ -74,7 +75,7 @@ def plan_ahead(bundle: Bundle, arch: int) -> Iterator[Path]:
     planner = Planner(library, arch, None, engine_folders(bundle), frames_of(bundle))
     for name in GRAPHS:
         if name in bundle.manifest["files"]:
-            if (path := planner.make(bundle.file(name))[1]) is None:
+            if (path := planner.make(bundle.graph(name))[1]) is None:
                 raise BackendError(f"no plan of {name} could be written, see the warning")
             yield path
 
@@ -108,10 +109,10 @@ class Planner:
     def make(self, path: Path) -> tuple[bytes, Path | None]:
         """A new plan, and where it is kept, if anywhere."""
         timings = None if self.library.is_rtx else Timings(self)
-        prepare = timings.attach if timings else None
-        plan = build_plan(path, self.arch, self._frames, self.library, prepare)
-        if timings:
-            timings.save()
+        known = timings.read() if timings else None
+        plan, measured = plan_apart(self.library, path, self.arch, self._frames, known)
+        if timings and measured is not None:
+            timings.write(measured)
         return plan, self.store(path.stem).write(self.plan_key(path), plan)
 
     def engine(self, path: Path, cuda: Context) -> Engine:
@@ -136,17 +137,13 @@ class Timings:
 
     def __init__(self, planner: Planner) -> None:
         self._key, self._store = planner.key("timing", None, planner.gpu), planner.store("all")
-        self._cache: Any = None
 
-    def attach(self, config: Any) -> None:
+    def read(self) -> bytes:
         kept = self._store.read(self._key)
-        self._cache = config.create_timing_cache(kept[1] if kept else b"")
-        if self._cache is not None:
-            config.set_timing_cache(self._cache, ignore_mismatch=False)
+        return kept[1] if kept else b""
 
-    def save(self) -> None:
-        if self._cache is not None:
-            self._store.write(self._key, bytes(self._cache.serialize()))
+    def write(self, measured: bytes) -> None:
+        self._store.write(self._key, measured)
 
 
 class Kernels:

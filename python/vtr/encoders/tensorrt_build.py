@@ -25,7 +25,7 @@ MODULES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # by prefere
 INSTALL = "pip install tensorrt, or tensorrt-rtx-cu13 for GeForce RTX and RTX PRO cards"
 NO_INT8 = (
     "TensorRT takes no int8 bundles, whose activations are quantised as they come: export with "
-    "--precision fp16, or use backend onnxruntime"
+    "--precision fp16 or int8-static, or use backend onnxruntime"
 )
 BATCH = 48  # most rows of one run: as many frames as indexing sends at once
 
@@ -49,6 +49,11 @@ class Library:
         """Raises BackendError where none is installed or it cannot be imported."""
         if (name := module_name()) is None:
             raise BackendError(f"TensorRT is not installed: {INSTALL}")
+        return _load(name)
+
+    @staticmethod
+    def named(name: str) -> Library:
+        """One of the two. Raises BackendError where it cannot be imported."""
         return _load(name)
 
     @property
@@ -139,6 +144,26 @@ def build_plan(
     if plan is None:
         raise BackendError(f"{library.title} cannot plan {onnx_path}: {logger.problem()}")
     return bytes(plan)
+
+
+def plan_here(
+    library: Library, path: Path, arch: int, frames: int, timings: bytes | None
+) -> tuple[bytes, bytes | None]:
+    """The plan of a graph for one kind of GPU, and what was measured for it.
+
+    Args:
+        path, arch, frames: see :func:`build_plan`.
+        timings: what TensorRT measured for other graphs; ``None``: nothing is to be kept of this either.
+    """
+    caches: list[Any] = []
+
+    def attach(config: Any) -> None:
+        if (cache := config.create_timing_cache(timings)) is not None:
+            config.set_timing_cache(cache, ignore_mismatch=False)
+            caches.append(cache)
+
+    plan = build_plan(path, arch, frames, library, None if timings is None else attach)
+    return plan, bytes(caches[0].serialize()) if caches else None
 
 
 def _set_targets(library: Library, config: Any, targets: int | Sequence[int]) -> None:

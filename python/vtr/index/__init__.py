@@ -1,7 +1,7 @@
 """The index store: which videos there are, their metadata, and their features on disk."""
 
 from vtr.columns import ColumnSpec
-from vtr.index.records import FailedFile, VideoRecord, check_metadata
+from vtr.index.records import FailedFile, Label, VideoRecord, check_metadata
 from vtr.index.snapshot import Snapshot
 from vtr.index.store import IndexStore
 from vtr.index.verify import verify_index
@@ -12,6 +12,7 @@ __all__ = [
     "ColumnSpec",
     "FailedFile",
     "IndexStore",
+    "Label",
     "Snapshot",
     "VideoRecord",
     "Where",

@@ -19,7 +19,7 @@ from vtr.index.catalog import (
     scan,
     select,
 )
-from vtr.index.segment import gather_rows
+from vtr.index.segment import gather_rows, runs
 from vtr.index.session import Session
 
 TARGET_BYTES = 128 << 20  # of a full segment; compaction holds one in memory
@@ -82,11 +82,12 @@ def _rewrite(session: Session, segments: Sequence[SegmentRow]) -> None:
         part = live[start : start + step]
         segment_of = np.array([content.segment for content in part], np.int64)
         row_of = np.array([content.row for content in part], np.int64)
+        starts = runs(segment_of, row_of)
         arrays = {}
         for name, spec in session.columns.items():
             arrays[name] = np.empty((len(part), *spec.shape), spec.dtype)
             sources = {id: opened[id].column(name) for id in np.unique(segment_of).tolist()}
-            gather_rows(sources, segment_of, row_of, arrays[name])
+            gather_rows(sources, segment_of, row_of, starts, arrays[name])
         session.add_segment({content.id: content.sha256 for content in part}, arrays)
     insert_all(session.db, (content._replace(segment=None, row=None) for content in dead), replace=True)
     for segment in segments:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,15 @@ class VideoRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     id: int = 0
     added_at: float = 0.0  # seconds since 1970
+
+
+class Label(NamedTuple):
+    """What a search shows of a video."""
+
+    id: int
+    path: Path
+    metadata: Mapping[str, Any]
+    duration: float  # seconds
 
 
 @dataclass(frozen=True)

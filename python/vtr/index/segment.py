@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,10 +69,11 @@ def check_segments_folder(directory: Path) -> None:
         )
 
 
-def block_checksums(array: NDArray[Any]) -> NDArray[np.uint32]:
-    """CRC-32 of each block of :data:`BLOCK_ROWS` rows of a contiguous array, ``[ceil(n / BLOCK_ROWS)]``."""
-    starts = range(0, len(array), BLOCK_ROWS)
-    blocks = (array[start : start + BLOCK_ROWS] for start in starts)
+def block_checksums(array: NDArray[Any], numbers: Iterable[int] | None = None) -> NDArray[np.uint32]:
+    """CRC-32 of the blocks of :data:`BLOCK_ROWS` rows of a contiguous array, of all or of some."""
+    if numbers is None:
+        numbers = range(-(-len(array) // BLOCK_ROWS))
+    blocks = (array[number * BLOCK_ROWS : (number + 1) * BLOCK_ROWS] for number in numbers)
     return np.array([zlib.crc32(block.reshape(-1).view(np.uint8).data) for block in blocks], np.uint32)
 
 
@@ -132,6 +133,7 @@ def write_segment(
 
 # Arrays that were checked in this process, so that opening a segment again does not check it again.
 _checked: set[tuple[Any, ...]] = set()
+_checked_blocks: dict[tuple[Any, ...], set[int]] = {}  # of arrays that were not checked whole
 
 
 class Segment:
@@ -188,6 +190,17 @@ class Segment:
             if problems := self.damage(name):
                 raise IndexStoreError(f"{problems[0]}; {_DAMAGE}")
             _checked.add((*self._identity, name))
+            _checked_blocks.pop((*self._identity, name), None)
+        return self._tensors[name]
+
+    def column_at(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """:meth:`column` for who looks at these rows alone: only their blocks are read and checked."""
+        if not self.is_checked(name):
+            known = _checked_blocks.setdefault((*self._identity, name), set())
+            new = sorted({*(rows // BLOCK_ROWS).tolist()} - known)
+            if new and (problems := self.damage(name, new)):
+                raise IndexStoreError(f"{problems[0]}; {_DAMAGE}")
+            known.update(new)
         return self._tensors[name]
 
     def is_checked(self, name: str) -> bool:
@@ -198,9 +211,11 @@ class Segment:
         """All arrays that have checksums."""
         return [name for name in self._tensors if not name.startswith("crc32.")]
 
-    def damage(self, name: str) -> list[str]:
-        """What is wrong with a column: a line for each block of rows that fails its checksum."""
-        wrong = np.flatnonzero(block_checksums(self._tensors[name]) != self._tensors[f"crc32.{name}"])
+    def damage(self, name: str, blocks: Sequence[int] | None = None) -> list[str]:
+        """What is wrong with a column, or with some blocks: a line for each that fails its checksum."""
+        numbers = np.arange(len(self._tensors[f"crc32.{name}"])) if blocks is None else np.array(blocks, int)
+        expected = self._tensors[f"crc32.{name}"][numbers]
+        wrong = numbers[block_checksums(self._tensors[name], numbers.tolist()) != expected]
         return [
             f"{self.path}: {name}: rows {start} to {min(start + BLOCK_ROWS, self.rows) - 1} "
             "do not match their checksum"
@@ -212,11 +227,17 @@ def gather_rows(
     arrays: Mapping[int, NDArray[Any]],
     segment_of: NDArray[np.int64],
     row_of: NDArray[np.int64],
+    starts: NDArray[np.int64],
     out: NDArray[Any],
 ) -> None:
-    """Copy ``out[i] = arrays[segment_of[i]][row_of[i]]`` for all i, in slices where rows lie side by side."""
-    starts = runs(segment_of, row_of)
+    """Copy ``out[i] = arrays[segment_of[i]][row_of[i]]`` for all i, in slices where rows lie side by side.
+
+    ``starts`` is where these begin: :func:`runs`.
+    """
     if len(starts) * MIN_RUN > len(row_of):
+        if len(arrays) == 1:
+            out[:] = next(iter(arrays.values()))[row_of]
+            return
         for segment, array in arrays.items():
             wanted = np.flatnonzero(segment_of == segment)
             out[wanted] = array[row_of[wanted]]

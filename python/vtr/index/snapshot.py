@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from vtr.columns import ColumnSpec
 from vtr.errors import IndexStoreError, UsageError
 from vtr.index.catalog import AT_VERSION, Catalog, ContentRow, SegmentRow, VideoRow, get_setting, scan, select
-from vtr.index.records import VideoRecord, path_of
+from vtr.index.records import Label, VideoRecord, path_of
 from vtr.index.segment import CONTENTS, Segment, gather_rows, runs
 from vtr.index.where import Where, compile_where
 
 SELECTIONS = 64  # answers of `select` kept; they cannot go stale
+
+FEW_ROWS = 256  # as many as a search has hits
 
 Positions = NDArray[np.int64]
 
@@ -84,8 +86,32 @@ class Snapshot:
             out = np.empty((len(row_of), *spec.shape), spec.dtype)
         elif out.shape != (len(row_of), *spec.shape):
             raise UsageError(f"expected out of shape {[len(row_of), *spec.shape]}, got {list(out.shape)}")
-        gather_rows(self._arrays(name, segment_of), segment_of, row_of, out)
+        arrays = self._arrays(name, np.unique(segment_of).tolist())
+        gather_rows(arrays, segment_of, row_of, runs(segment_of, row_of), out)
         return out
+
+    def rows(self, names: Iterable[str], positions: Any) -> dict[str, NDArray[Any]]:
+        """:meth:`gather` of several columns, whose places are looked up once.
+
+        Where few rows are asked for, only their blocks are checked, so that the first search does not read
+        all of a column that only its hits are looked up in.
+        """
+        chosen = self._checked(positions)
+        segment_of, row_of = self._segment_of[chosen], self._row_of[chosen]
+        needed, starts = np.unique(segment_of).tolist(), runs(segment_of, row_of)
+        found = {}
+        for name in names:
+            spec = self._spec(name)
+            found[name] = np.empty((len(row_of), *spec.shape), spec.dtype)
+            if len(row_of) > FEW_ROWS:
+                arrays = self._arrays(name, needed)
+            else:
+                arrays = {
+                    number: self._segments[number].column_at(name, row_of[segment_of == number])
+                    for number in needed
+                }
+            gather_rows(arrays, segment_of, row_of, starts, found[name])
+        return found
 
     def blocks(
         self, names: Iterable[str], rows: int = 4096
@@ -113,9 +139,8 @@ class Snapshot:
             yield slice(start, stop), arrays
             start = stop
 
-    def _arrays(self, name: str, segment_of: NDArray[np.int64]) -> dict[int, NDArray[Any]]:
+    def _arrays(self, name: str, needed: Sequence[int]) -> dict[int, NDArray[Any]]:
         """The column in each segment that is needed, checked; new segments are checked in parallel."""
-        needed = np.unique(segment_of).tolist()
         new = [self._segments[number] for number in needed if not self._segments[number].is_checked(name)]
         if len(new) > 1:
             with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
@@ -164,27 +189,41 @@ class Snapshot:
 
     def records(self, ids: Iterable[int] | None = None) -> list[VideoRecord]:
         """The videos with these ids, in that order, or all; as they were at this commit."""
+        with self._catalog.read() as db:
+            rows = self._rows(db, ids)
+            contents = "WHERE v.id IN (SELECT value FROM json_each(?))"
+            keys = json.dumps(sorted({row.content for row in rows}))
+            hashes = {row.id: row.sha256 for row in scan(db, ContentRow, contents, (keys,))}
+        if any(row.content not in hashes for row in rows):
+            raise self._contradiction()
+        return [make_record(row, hashes[row.content]) for row in rows]
+
+    def labels(self, ids: Iterable[int]) -> list[Label]:
+        """What a search shows of the videos with these ids, in that order: half the time of their records."""
+        with self._catalog.read() as db:
+            rows = self._rows(db, ids)
+        return [Label(row.id, path_of(row.path), json.loads(row.metadata), row.duration) for row in rows]
+
+    def _rows(self, db: Any, ids: Iterable[int] | None) -> list[VideoRow]:
+        """The catalog's rows of these videos, in that order, or of all, at this commit."""
         if ids is None:
             clause, wanted = "", self.ids.tolist()
         else:
             clause, wanted = "AND v.id IN (SELECT value FROM json_each(:ids))", [int(id) for id in ids]
         at = self.positions(wanted)
-        with self._catalog.read() as db:
-            self._check_history(db)
-            bound = {"version": self.version, "ids": json.dumps(wanted)}
-            rows = {row.id: row for row in scan(db, VideoRow, f"WHERE {AT_VERSION} {clause}", bound)}
-            contents = "WHERE v.id IN (SELECT value FROM json_each(?))"
-            keys = json.dumps(sorted({row.content for row in rows.values()}))
-            hashes = {row.id: row.sha256 for row in scan(db, ContentRow, contents, (keys,))}
-        if any(
-            id not in rows or rows[id].content != content or content not in hashes
-            for id, content in zip(wanted, self.contents[at].tolist(), strict=True)
-        ):
-            raise IndexStoreError(
-                f"{self._catalog.directory}: the catalog is damaged: it says different things about a video; "
-                "restore the index from a copy, or delete it and index again"
-            )
-        return [make_record(rows[id], hashes[rows[id].content]) for id in wanted]
+        self._check_history(db)
+        bound = {"version": self.version, "ids": json.dumps(wanted)}
+        rows = {row.id: row for row in scan(db, VideoRow, f"WHERE {AT_VERSION} {clause}", bound)}
+        contents = zip(wanted, self.contents[at].tolist(), strict=True)
+        if any(id not in rows or rows[id].content != content for id, content in contents):
+            raise self._contradiction()
+        return [rows[id] for id in wanted]
+
+    def _contradiction(self) -> IndexStoreError:
+        return IndexStoreError(
+            f"{self._catalog.directory}: the catalog is damaged: it says different things about a video; "
+            "restore the index from a copy, or delete it and index again"
+        )
 
     def select(self, where: Where) -> Positions:
         """The positions, ascending, of the videos for which ``where`` holds (see :mod:`vtr.index.where`)."""

@@ -37,6 +37,8 @@ class Scorer(Protocol):
     """The columns that :meth:`score` looks at."""
     holistic_columns: tuple[str, ...]
     """The columns that :meth:`holistic` and :meth:`similarity` look at."""
+    relevance_columns: tuple[str, ...]
+    """The columns that :meth:`relevance` looks at."""
 
     def rows(self, video: VideoFeatures) -> dict[str, Any]:
         """The columns of encoded videos, features in float32. Storing them as declared may round them."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vtr.columns import ColumnSpec
 from vtr.errors import UsageError
-from vtr.scoring.numerics import Floats, softmax
+from vtr.scoring.numerics import Floats, dots, softmax
 from vtr.scoring.similarity import cosine, products
 from vtr.types import TextFeatures, VideoFeatures
 
@@ -29,6 +29,7 @@ class VectorScorer:
 
     score_columns: tuple[str, ...]
     holistic_columns: tuple[str, ...] = ("video",)
+    relevance_columns: tuple[str, ...] = ("frames", "mask")
 
     def __init__(self, frames: int, dim: int, own: Mapping[str, ColumnSpec]) -> None:
         self.frames, self.dim = frames, dim
@@ -55,6 +56,14 @@ class VectorScorer:
     def check_video(self, video: VideoFeatures) -> None:
         _check("frames", video.frames, (None, self.frames, self.dim))
         _check("the frames' mask", video.mask, (len(video.frames), self.frames))
+
+
+def frame_products(sentences: Floats, frames: Floats) -> Floats:
+    """Every sentence ``[T, D]`` with every frame ``[V, F, D]``, ``[T, V, F]``; on the calling thread."""
+    videos, count, dim = frames.shape
+    products = np.empty((len(sentences), videos * count), np.float32)
+    dots(frames.reshape(-1, dim), sentences, products.T)
+    return products.reshape(len(sentences), videos, count)
 
 
 def frame_relevance(logits: Floats, mask: NDArray[Any]) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vtr.columns import ColumnSpec
 from vtr.errors import UsageError
-from vtr.scoring.base import Rows, VectorScorer, frame_relevance, mean_weights
+from vtr.scoring.base import Rows, VectorScorer, frame_products, frame_relevance, mean_weights
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
 from vtr.scoring.numerics import Floats, to_float32, unit
 from vtr.types import TextFeatures, VideoFeatures
@@ -82,5 +82,5 @@ class CrossScorer(VectorScorer):
     def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(exp(logit_scale) · n(s)·n(frame)), all weights equal."""
         frames = unit(to_float32(rows["frames"]))
-        logits = self.scale * np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
+        logits = self.scale * frame_products(unit(text.sentence), frames)
         return frame_relevance(logits, rows["mask"])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vtr.columns import ColumnSpec
-from vtr.scoring.base import Rows, VectorScorer, frame_relevance, required
+from vtr.scoring.base import Rows, VectorScorer, frame_products, frame_relevance, required
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
 from vtr.scoring.numerics import Floats, to_float32, unit
 from vtr.types import TextFeatures, VideoFeatures
@@ -32,6 +32,7 @@ class HolisticScorer(VectorScorer):
     """Scores by one dot product; keeps frames besides, only to say which of them matched."""
 
     score_columns: tuple[str, ...] = ("video",)
+    relevance_columns: tuple[str, ...] = ("frames", "weights", "mask")
 
     def __init__(self, head: Head, sizes: Mapping[str, Any]) -> None:
         frames, dim = read_sizes(sizes, "frames", "dim")
@@ -68,6 +69,6 @@ class HolisticScorer(VectorScorer):
     def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(log weights + exp(logit_scale) · n(s)·n(frame))."""
         frames = to_float32(rows["frames"])
-        logits = self.scale * np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
+        logits = self.scale * frame_products(unit(text.sentence), frames)
         logits += np.log(np.maximum(rows["weights"], TINY_WEIGHT))
         return frame_relevance(logits, rows["mask"])

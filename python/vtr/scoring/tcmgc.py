@@ -26,7 +26,7 @@ import numpy as np
 
 from vtr.columns import ColumnSpec
 from vtr.errors import BundleError
-from vtr.scoring.base import Rows, VectorScorer, frame_relevance, mean_weights
+from vtr.scoring.base import Rows, VectorScorer, frame_products, frame_relevance, mean_weights
 from vtr.scoring.gram import EPS, Pooling, gram_rows, pool_shapes
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
 from vtr.scoring.numerics import Floats, dots, for_blocks, softmax, to_float32, transform, unit
@@ -207,7 +207,7 @@ class TCMGCScorer(VectorScorer):
     def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: the sentence's own attention, sm_F(LN1(sentence)·LN1(y)ᵀ/√D)."""
         k = to_float32(rows["frames"])
-        logits = np.einsum("td,vfd->tvf", self.pooling.queries(text.sentence), k, optimize=True)
+        logits = frame_products(self.pooling.queries(text.sentence), k)
         return frame_relevance(logits, rows["mask"])
 
 

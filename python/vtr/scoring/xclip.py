@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from vtr.columns import ColumnSpec
-from vtr.scoring.base import Rows, VectorScorer, frame_relevance, required
+from vtr.scoring.base import Rows, VectorScorer, frame_products, frame_relevance, required
 from vtr.scoring.head import Head, read_head, read_scale, read_sizes
 from vtr.scoring.numerics import Floats, dots, for_blocks, softmax, to_float32, transform, unit
 from vtr.types import TextFeatures, VideoFeatures
@@ -119,5 +119,5 @@ class XClipScorer(VectorScorer):
     def relevance(self, text: TextFeatures, rows: Rows) -> Floats:
         """Frame relevance ``[T, V, F]``: sm_F(T · s·f) over the real frames."""
         frames = to_float32(rows["frames"])
-        logits = np.einsum("td,vfd->tvf", unit(text.sentence), frames, optimize=True)
+        logits = frame_products(unit(text.sentence), frames)
         return frame_relevance(TEMPERATURE * logits, rows["mask"])

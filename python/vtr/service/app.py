@@ -129,7 +129,7 @@ def describe(engine: Engine) -> dict[str, Any]:
         "family": engine.model.family,
         "trained": manifest.get("trained", True),
         "fingerprint": engine.model.fingerprint,
-        "encoders": engine.encoders.description,
+        "engine": engine.description,
         "videos": len(engine.bank()),
     }
 

@@ -1,0 +1,114 @@
+"""What ranks videos and what decodes them, for an engine: as asked for by name, or by what is there."""
+
+from __future__ import annotations
+
+import threading
+from importlib.util import find_spec
+
+from vtr.bundle import Bundle
+from vtr.device import ON_THE_CPU, DeviceModel
+from vtr.errors import BackendError, UnsupportedError, UsageError
+from vtr.native import NativeModel
+
+
+def choose_scoring(scoring: str, model: Bundle, threads: int | None) -> tuple[NativeModel | None, str]:
+    """The native scorer of a model, ``None`` for NumPy's; and the choice in words."""
+    if scoring not in ("auto", "native", "fast", "numpy"):
+        raise UsageError(f"expected scoring as auto, native, fast or numpy, got {scoring!r}")
+    if scoring == "numpy":
+        return None, "numpy"
+    try:
+        native = NativeModel(model.scoring, model.head, model.sizes, threads=threads, fast=scoring == "fast")
+    except UnsupportedError as error:
+        if scoring != "auto":
+            raise
+        return None, f"numpy, for {error}"
+    return native, f"{'fast' if native.core.fast else 'native'}, {native.core.isa}"
+
+
+def choose_decoder(decoder: str) -> str:
+    """What decodes videos to be indexed, "pyav" or "dali"."""
+    if decoder not in ("auto", "pyav", "dali"):
+        raise UsageError(f"expected decoder as auto, pyav or dali, got {decoder!r}")
+    if decoder != "dali":
+        return "pyav"
+    try:
+        installed = find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # not even the package that it lies in
+        installed = False
+    if not installed:
+        raise BackendError("decoder dali is not installed: pip install nvidia-dali-cuda130")
+    return decoder
+
+
+# ---- GPUs --------------------------------------------------------------------------------------------
+
+
+class DeviceChoice:
+    """The GPU that ranks videos, or why there is none. It is opened when :meth:`opened` is first called.
+
+    Args:
+        native: the model's scorer in the core; ``None``: no GPU ranks, and nobody asked for one.
+        bundle: what has the kernels for that, or has none.
+        required: the GPU was asked for by name: that it cannot be opened is an error, each time.
+    """
+
+    def __init__(
+        self, native: NativeModel | None = None, bundle: Bundle | None = None, *, required: bool = False
+    ) -> None:
+        self._native, self._bundle, self._required = native, bundle, required
+        self._lock = threading.Lock()
+        self._model: DeviceModel | None = None
+        self._reason: str | None = None  # why there is none
+        if bundle is not None and bundle.kernels is None:
+            self._reason = f"not on a GPU: {bundle} has no kernels for GPUs"
+
+    @property
+    def description(self) -> str | None:
+        """In words; ``None`` where no GPU comes into question."""
+        if self._model is not None:
+            return self._model.description
+        if self._bundle is None or self._reason is not None:
+            return self._reason
+        return "searches on a GPU, which the first of them opens"
+
+    def opened(self) -> DeviceModel | None:
+        """The GPU, ``None`` if there is none that can be had.
+
+        Raises:
+            BackendError: it was asked for by name and cannot be had.
+        """
+        with self._lock:
+            if self._model is None and (self._required or self._reason is None):
+                try:
+                    self._model = self._open()
+                except BackendError as error:
+                    # Its cause is without the remedies of who asked for a GPU.
+                    self._reason = f"not on a GPU: {error.__cause__ or error}"
+                    if self._required:
+                        raise
+            return self._model
+
+    def _open(self) -> DeviceModel | None:
+        if self._native is None or self._bundle is None:
+            return None
+        if (kernels := self._bundle.kernels) is None:
+            raise BackendError(
+                f"{self._bundle} has no kernels for GPUs: export it again with `vtr export --cuda`, or "
+                f"{ON_THE_CPU}"
+            )
+        return DeviceModel(self._native, kernels, required=self._required)
+
+
+def choose_device(device: str, scoring: str, native: NativeModel | None, bundle: Bundle) -> DeviceChoice:
+    """What ranks a bundle's videos: a GPU where ``device`` allows it and all that it needs is there.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        scoring: "auto", or a way of the CPU that was asked for by name.
+    """
+    if device == "cpu" or scoring != "auto" or native is None:
+        return DeviceChoice()
+    if bundle.kernels is None and device == "auto":
+        return DeviceChoice()
+    return DeviceChoice(native, bundle, required=device == "cuda")
