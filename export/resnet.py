@@ -141,8 +141,11 @@ class ResNetTower(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Normalised pixels ``[N,3,H,W]`` -> ``[N,D]``."""
+        return self.attnpool(self.last_map(pixels))
+
+    def last_map(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels ``[N,3,H,W]``, H and W multiples of 32 -> ``[N,C,H/32,W/32]``."""
         x = self.bn1(self.conv1(pixels)).relu()
         x = self.bn2(self.conv2(x)).relu()
         x = self.avgpool(self.bn3(self.conv3(x)).relu())
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.attnpool(x)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -40,7 +40,7 @@ class World:
     def names(self) -> dict[str, list[str]]:
         """Concepts that a style has a picture of, in a fixed order."""
         return {
-            style: [name for name in self.concepts if self._codes(style, name)]
+            style: [name for name in self.concepts if self.codes(style, name)]
             for style in self.pictures.styles
         }
 
@@ -49,13 +49,14 @@ class World:
         """The same as sets."""
         return {style: frozenset(names) for style, names in self.names.items()}
 
-    def _codes(self, style: str, name: str) -> list[str]:
+    def codes(self, style: str, name: str) -> list[str]:
+        """The pictures of a concept in a style."""
         has = self.pictures.codes(style)
         return [code for code in self.concepts[name].codes if code in has]
 
     def pick_code(self, random: Random, style: str, name: str) -> str:
         """One of the pictures of a concept in a style."""
-        return random.choice(self._codes(style, name))
+        return random.choice(self.codes(style, name))
 
     def stands_out(self, style: str, actor: Actor, background: Background) -> bool:
         """Whether an actor can be seen against a background."""

@@ -1,10 +1,11 @@
 """How the built-in models are trained: ``python -m vtr.training.mini.recipe OUT``.
 
 1. A vocabulary is learned from captions (`vocabulary`).
-2. ``things``: both towers learn what things are called, from pictures of one thing each.
-3. ``stills``: they go on with single frames and all that these show, as CLIP learned from pictures.
-4. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
-5. Each head is exported with the towers, in float16.
+2. ``shapes``: the image tower learns to tell things apart, from small pictures of one thing each.
+3. ``things``: both towers learn what things are called, from frames that show one thing.
+4. ``stills``: they go on with single frames and all that these show, as CLIP learned from pictures.
+5. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
+6. Each head is exported with the towers, in float16.
 
 What was interrupted goes on where it stood when the command is given again. `measure` makes the table of
 results, `package` lays the bundles out for `vtr.builtin`.
@@ -29,13 +30,15 @@ from vtr.export.pipeline import export_model
 from vtr.export.tokenizer import tokenizer_json
 from vtr.tokenizer import Tokenizer
 
-from ..checkpoints import model_file
+from ..checkpoints import model_file, save_models
 from ..clips import World, load_world
 from ..command import command
 from ..fresh import SIZES, fresh_towers, with_head
+from ..icons import Icons
 from ..loop import train
 from ..options import TrainOptions
 from ..procedural import GeneratedClips, GeneratedStills, GeneratedThings
+from ..shapes import ShapesOptions, learn_shapes
 from .vocabulary import corpus, learn_merges, read_merges, vocabulary_size, write_merges
 
 FRAMES, WORDS = 12, 32
@@ -75,6 +78,7 @@ class Stage:
 
 
 STAGES = {
+    "shapes": Stage(5000, 256, 2e-3),
     "things": Stage(900, 256, 1.5e-3),
     "stills": Stage(2400, 128, 1.5e-3),
     "clips": Stage(1000, 64, 1e-3, coef_lr=0.5),
@@ -95,6 +99,7 @@ class Recipe:
         world = load_world()
         tokenizer = self.tokenizer(world)
         state: Mapping[str, Tensor] = fresh_towers(SIZE, len(tokenizer), self.seed)
+        state = self.shapes(world, state)
         state = self.towers("things", GeneratedThings, state, world, tokenizer)
         state = self.towers("stills", GeneratedStills, state, world, tokenizer)
         self.export(self.clips(world, tokenizer, state))
@@ -109,6 +114,22 @@ class Recipe:
             write_merges(path, learn_merges(corpus(world)))
         size = vocabulary_size(len(read_merges(path)))
         return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
+
+    def shapes(self, world: World, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Fresh towers whose image tower has learned shapes."""
+        stage, folder = self.stages["shapes"], self.out / "shapes"
+        models = {
+            "clip4clip": build_model(with_head(state, "clip4clip"), ExportOptions(frames=1, words=WORDS))
+        }
+        path = folder / model_file(models, "clip4clip")
+        if not path.exists():
+            options = ShapesOptions(
+                stage.steps, stage.batch, stage.lr, processes=self.processes, seed=self.seed
+            )
+            tower = models["clip4clip"].clip.visual
+            learn_shapes(tower, Icons(world, seed=self.seed), options, folder, progress=True)
+            save_models(models, folder)
+        return load_checkpoint(path)
 
     def towers(
         self,
