@@ -21,7 +21,7 @@ from vtr.training.shapes import ShapesOptions, learn_shapes
 def test_a_batch_is_decided_by_seed_and_step(world):
     pictures, labels = Icons(world).batch(3, 7)
     assert pictures.dtype == torch.uint8 and pictures.shape == (7, 32, 32, 3)
-    assert labels.shape == (7,) and 0 <= labels.min() and labels.max() < len(world.concepts)
+    assert labels.shape == (7,) and labels.min() >= 0 and labels.max() < len(world.concepts)
     again, same = Icons(world).batch(3, 7)
     assert torch.equal(pictures, again) and torch.equal(labels, same)
     for other in (Icons(world, seed=1).batch(3, 7), Icons(world).batch(4, 7)):
