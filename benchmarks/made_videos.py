@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,20 @@ def _remux(path: Path, copy: Path) -> None:
         stream = source.streams.video[0]
         same = target.add_stream_from_template(stream)
         target.metadata["title"] = copy.stem
-        for packet in source.demux(stream):
-            if packet.dts is not None:
-                packet.stream = same
-                target.mux(packet)
+        packets = [packet for packet in source.demux(stream) if packet.size]
+        _complete(packets, stream)
+        for packet in packets:
+            packet.stream = same
+            target.mux(packet)
+
+
+def _complete(packets: Sequence[av.Packet], stream: av.VideoStream) -> None:
+    """Give the first packets the decoding times that Matroska leaves out where pictures are reordered."""
+    first = next((number for number, packet in enumerate(packets) if packet.dts is not None), None)
+    if first and stream.average_rate and stream.time_base:
+        known, step = packets[first].dts, round(1 / (stream.average_rate * stream.time_base))
+        for number in range(first):
+            packets[number].dts = known - (first - number) * step
 
 
 def pictures(width: int, height: int, count: int) -> Iterator[NDArray[np.uint8]]:

@@ -58,12 +58,18 @@ def prepare(context: Context) -> Iterator[dict[str, Any]]:
     for family in FAMILIES:
         engine = vtr.Engine(models.bundle(context, family), threads=context.threads)
         reference = None if missing("torch") else models.reference(context, family)
+        texts = new_texts()  # engines on other indexes share the cache of this one
         for videos in QUICK_VIDEOS if context.quick else VIDEOS:
-            yield from sized(engine, family, videos, reference, context)
+            yield from sized(engine, family, videos, reference, texts, context)
 
 
 def sized(
-    engine: vtr.Engine, family: str, videos: int, model: ReferenceModel | None, context: Context
+    engine: vtr.Engine,
+    family: str,
+    videos: int,
+    model: ReferenceModel | None,
+    texts: Iterator[str],
+    context: Context,
 ) -> Iterator[dict[str, Any]]:
     """The records of one index, which is made and thrown away."""
     label = FAMILIES[family]
@@ -79,7 +85,7 @@ def sized(
         {"name": engine.model.manifest["name"], "family": family},
     )  # fmt: skip
     try:
-        yield from measured(Setting(label, engine.with_index(path), videos, context), model)
+        yield from measured(Setting(label, engine.with_index(path), videos, context), model, texts)
     finally:
         shutil.rmtree(path)
 
@@ -104,12 +110,14 @@ class Setting:
         }
 
 
-def measured(setting: Setting, model: ReferenceModel | None) -> Iterator[dict[str, Any]]:
+def measured(
+    setting: Setting, model: ReferenceModel | None, texts: Iterator[str]
+) -> Iterator[dict[str, Any]]:
     engine, videos, context = setting.engine, setting.videos, setting.context
     searches: dict[str, Search] = {OURS: lambda text: engine.search(text, K)}
     if videos > CANDIDATES:
         searches[PREFILTER] = lambda text: engine.search(text, K, candidates=CANDIDATES)
-    checked, texts = agreement(setting, searches), new_texts()
+    checked = agreement(setting, searches)
     skipped = {}
     theirs: Search | None = None
     if videos > PUBLISHED_VIDEOS:

@@ -110,6 +110,10 @@ def test_no_text_comes_twice():
 
 def test_search_beside_the_published_way(models, context, monkeypatch, same_threads):
     reference, bundle = models("tcmgc")
+    asked, real = [], search.ask
+    monkeypatch.setattr(
+        search, "ask", lambda find, texts: real(lambda text: (asked.append(text), find(text)), texts)
+    )
     monkeypatch.setattr(search, "FAMILIES", {"tcmgc": "TC-MGC"})
     monkeypatch.setattr(search.models, "bundle", lambda context, family: bundle)
     monkeypatch.setattr(search.models, "reference", lambda context, family: reference)
@@ -132,6 +136,7 @@ def test_search_beside_the_published_way(models, context, monkeypatch, same_thre
         numbers = record["microseconds"]["vtr"]
         assert 0 < numbers["p50"] <= numbers["p95"] <= numbers["p99"] and record["check"]
     assert list(context.folder.glob("search-*")) == []  # what is done with is thrown away
+    assert len(set(asked)) == len(asked) > 20  # of both indexes: engines on them share encoded texts
 
 
 def test_search_without_torch(context, monkeypatch):
