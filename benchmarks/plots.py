@@ -93,7 +93,10 @@ def _latency(axes: Any, results: Mapping[str, Any]) -> bool:
         return False
     for number, (name, points) in enumerate(lines.items()):
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, f"{MARKERS[number % 8]}-", color=COLOURS[number % 8], label=name, markersize=5)
+        style = ("-", "--")[number // 8 % 2]
+        axes.plot(
+            xs, ys, f"{MARKERS[number % 8]}{style}", color=COLOURS[number % 8], label=name, markersize=5
+        )
     low = min(x for points in lines.values() for x, _ in points)
     high = max(x for points in lines.values() for x, _ in points)
     bottom = min(y for points in lines.values() for _, y in points)

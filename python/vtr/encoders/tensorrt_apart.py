@@ -21,9 +21,7 @@ from typing import Any
 from vtr.encoders.tensorrt_build import Library, plan_here
 from vtr.errors import BackendError
 
-MOST_SECONDS = (
-    3600.0  # TensorRT measures kernels for minutes, with many layers on a slow GPU for tens of them
-)
+MOST_SECONDS = 3600.0  # TensorRT measures kernels for minutes, for a large graph on a slow GPU for many
 PARENT_SECONDS = 1.0  # between two looks at whether anybody still waits for the plan
 
 # It imports what this process would; no name of a package is looked up in its working directory.
