@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .measure import Seconds, interleave, ratio, summary
+from .measure import PAUSE, Seconds, interleave, ratio, summary
 
 Work = Callable[[], Any]
 OURS = "vtr"  # name of the contender that ratios are told of
@@ -110,7 +110,8 @@ def run_case(case: Case, context: Context) -> list[dict[str, Any]]:
 
 def run(measurement: Measurement, context: Context) -> dict[str, Any]:
     """Time a measurement's contenders, A B A B …"""
-    seconds = interleave(measurement.contenders, context.repeats, least=0.02 if context.quick else 0.2)
+    least, pause = (0.02, 0.0) if context.quick else (0.2, PAUSE)
+    seconds = interleave(measurement.contenders, context.repeats, least, pause)
     record: dict[str, Any] = {
         "name": measurement.name,
         "item": measurement.item,

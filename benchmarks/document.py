@@ -21,7 +21,7 @@ Written by `vtr-bench document`; every figure comes from the JSON files that the
 measures the same on your machine: what vtr does, beside what you might use instead, in one run.
 
 - Results are compared before anything is timed, and nothing is timed where they disagree.
-- Contenders take turns, A B A B …, after a round that warms up. A time is the median, with the 20th and the
+- Contenders are warmed up and take turns, A B A B …. A time is the median, with the 20th and the
   80th percentile behind it. "Times faster" is the median of the ratios of neighbouring rounds, with the same
   percentiles; where these have 1 between them the table says "no difference".
 - All contenders have the same number of threads. What a timing leaves out stands below its table.

@@ -11,6 +11,10 @@ import numpy as np
 
 Seconds = dict[str, list[float]]
 
+# Threads of OpenMP and ONNX Runtime that have nothing to do spin for a while before they sleep: they would
+# take cores from whoever comes next.
+PAUSE = 0.25
+
 
 def timed(work: Callable[[], Any]) -> float:
     """Seconds of one call."""
@@ -19,17 +23,23 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def interleave(cases: Mapping[str, Callable[[], Any]], repeats: int, least: float = 0.0) -> Seconds:
+def interleave(
+    cases: Mapping[str, Callable[[], Any]], repeats: int, least: float = 0.0, pause: float = 0.0
+) -> Seconds:
     """Seconds a call of every case: A B A B …, so that what disturbs the machine meets all of them.
 
     Args:
         repeats: rounds that count; one more comes first and warms up.
         least: a case is called as often in one round as fills this many seconds; the round gives the mean.
+        pause: seconds of rest before each turn, after which one call warms up.
     """
     calls = {name: max(1, round(least / max(timed(work), 1e-6))) for name, work in cases.items()}
     seconds: Seconds = {name: [] for name in cases}
     for _ in range(repeats):
         for name, work in cases.items():
+            if pause and len(cases) > 1:
+                time.sleep(pause)
+                work()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 work()

@@ -82,6 +82,17 @@ def test_rounds_go_a_b_a_b():
     assert order == list("ab" * 4) and [len(times) for times in seconds.values()] == [3, 3]
 
 
+def test_a_turn_rests_and_warms_up():
+    order, rested = [], []
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure.time, "sleep", rested.append)
+        measure.interleave(works, 2, pause=0.25)
+        assert order == list("ab" + "aabb" * 2) and rested == [0.25] * 4
+        measure.interleave({"a": works["a"]}, 2, pause=0.25)
+    assert rested == [0.25] * 4  # nobody came before
+
+
 # ---- comparing ---------------------------------------------------------------------------------------
 
 
