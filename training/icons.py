@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .clips import World
 from .clips.claims import ActorClaim, Step, step_keys
-from .clips.scene import COLOURS, LUMINANCE, TINT_FLOOR, TINTS
+from .clips.scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, TINTS
 from .clips.splits import part_of, styles_of
 
 LARGEST, LARGE, SMALL = 36.0, 28.0, 16.0  # pixels; as things of 0.17 to 0.38 of 96 pixels
@@ -83,7 +83,7 @@ class Icons:
         alpha = sprites[:, 3:]
         light = (sprites[:, :3] * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
         shade = TINT_FLOOR * alpha + (1 - TINT_FLOOR) * light
-        shine = 0.25 * (light - 0.8 * alpha).clamp(min=0)
+        shine = SHINE * (light - SHINE_FROM * alpha).clamp(min=0)
         tinted = torch.minimum(shade * colours[tint].view(-1, 3, 1, 1) + shine, alpha)
         rgb = torch.where(wanted.view(-1, 1, 1, 1), tinted, sprites[:, :3])
         return torch.cat([rgb, alpha], 1)

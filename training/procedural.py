@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -152,8 +153,7 @@ class GeneratedThings(GeneratedStills):
     """
 
     def _examples(self, step: int, random: Random) -> Iterator[Example]:
-        styles = styles_of(self.split, self.world.pictures.styles)
-        names = [name for name in self.world.concepts if any(name in self.world.has[s] for s in styles)]
+        names = list(self._drawable)
         rounds = len(names) // self.batch
         if not rounds:
             raise UsageError(f"expected a batch of at most {len(names)} things, got {self.batch}")
@@ -161,6 +161,13 @@ class GeneratedThings(GeneratedStills):
         smallest = LARGE + (SMALL - LARGE) * step / self.steps
         for name in names[step % rounds * self.batch :]:
             yield self._thing(name, random.uniform(smallest, LARGEST), random)
+
+    @cached_property
+    def _drawable(self) -> tuple[str, ...]:
+        """The concepts that a style of the split has a picture of, in a fixed order."""
+        styles = styles_of(self.split, self.world.pictures.styles)
+        drawn = {name for style in styles for name in self.world.names[style]}
+        return tuple(name for name in self.world.concepts if name in drawn)
 
     def _thing(self, name: str, scale: float, random: Random) -> Example:
         scene = plan_one(self.split, name, scale, random, self.world)

@@ -111,8 +111,7 @@ class Bundle:
         """
         path, folders = self.file(name), _folders(self.path, self.shared)
         with _named(self.builtin):
-            hashed = frozenset([name] if self.verified else [])
-            for problem in _file_problems(folders, self.manifest, hashed, only=name).values():
+            if problem := _problem(folders, name, self.manifest["files"][name], self.verified):
                 raise BundleError(f"{problem}; {AGAIN}")
         return path
 
@@ -234,32 +233,32 @@ def _check_fingerprint(folders: Folders, manifest: Mapping[str, Any]) -> None:
 
 
 def _file_problems(
-    folders: Folders,
-    manifest: Mapping[str, Any],
-    hashed: frozenset[str] = frozenset(),
-    only: str | None = None,
+    folders: Folders, manifest: Mapping[str, Any], hashed: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """What is wrong with the files that the manifest lists: a line each, with its path, by its name.
 
-    Args:
-        hashed: names of the files whose content is compared as well.
-        only: the one file to look at, instead of all.
+    ``hashed``: names of the files whose content is compared as well.
     """
+    files = dict(sorted(manifest["files"].items()))
 
-    def problem(item: tuple[str, Mapping[str, Any]]) -> str | None:
-        folder = _folder_of(folders, item[0])
-        try:
-            reason = _file_problem(folder, *item, item[0] in hashed)
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror or error}"
-        if reason == MISSING and len(folders) > 1:
-            reason = f"missing, also from {folders[1]}"
-        return reason and f"{folder / item[0]}: {reason}"
+    def problem(name: str) -> str | None:
+        return _problem(folders, name, files[name], name in hashed)
 
-    files = {name: entry for name, entry in sorted(manifest["files"].items()) if only in (None, name)}
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashing releases the GIL
-        found = zip(files, pool.map(problem, files.items()), strict=True)
+        found = zip(files, pool.map(problem, files), strict=True)
         return {name: reason for name, reason in found if reason}
+
+
+def _problem(folders: Folders, name: str, entry: Mapping[str, Any], verify: bool) -> str | None:
+    """What is wrong with one of them, with its path; ``verify`` compares its content as well."""
+    folder = _folder_of(folders, name)
+    try:
+        reason = _file_problem(folder, name, entry, verify)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    if reason == MISSING and len(folders) > 1:
+        reason = f"missing, also from {folders[1]}"
+    return reason and f"{folder / name}: {reason}"
 
 
 def _file_problem(folder: Path, name: str, entry: Mapping[str, Any], verify: bool) -> str | None:

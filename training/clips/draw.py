@@ -13,7 +13,7 @@ from PIL import Image
 from ..pictures import Pictures
 from .backgrounds import draw_background
 from .motions import Pose, poses
-from .scene import COLOURS, LUMINANCE, TINT_FLOOR, Actor, Background, Scene, Segment
+from .scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, Actor, Background, Scene, Segment
 
 Pixels = NDArray[np.uint8]
 ENLARGED = 1.25  # a level serves pictures up to this much larger than itself
@@ -119,7 +119,7 @@ def _tint(level: Image.Image, tint: str) -> Image.Image:
     alpha = pixels[..., 3]
     colour = np.array(COLOURS[tint], np.float32) / 255
     shade = TINT_FLOOR * alpha + (1 - TINT_FLOOR) * light
-    shine = 0.25 * np.clip(light - 0.8 * alpha, 0, None)
+    shine = SHINE * np.clip(light - SHINE_FROM * alpha, 0, None)
     tinted = np.minimum(shade[..., None] * colour + shine[..., None], alpha[..., None])
     out = np.concatenate([tinted, alpha[..., None]], -1)
     return Image.frombytes("RGBa", level.size, (out + 0.5).astype(np.uint8).tobytes())

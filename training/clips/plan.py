@@ -44,11 +44,6 @@ class World:
             for style in self.pictures.styles
         }
 
-    @cached_property
-    def has(self) -> dict[str, frozenset[str]]:
-        """The same as sets."""
-        return {style: frozenset(names) for style, names in self.names.items()}
-
     def codes(self, style: str, name: str) -> list[str]:
         """The pictures of a concept in a style."""
         has = self.pictures.codes(style)
@@ -79,7 +74,7 @@ def plan(split: str, seed: int, index: int, world: World) -> Scene:
 def plan_one(split: str, name: str, scale: float, random: Random, world: World) -> Scene:
     """A scene of the split that shows one concept, ``scale`` of the frame's short side large, in any style
     that has it."""
-    styles = [style for style in styles_of(split, world.pictures.styles) if name in world.has[style]]
+    styles = [style for style in styles_of(split, world.pictures.styles) if name in world.names[style]]
     room = max(0.5 - scale / 2, 0.0)
 
     def draw() -> Scene | None:

@@ -23,6 +23,7 @@ COLOURS: dict[str, Colour] = {
 TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 LUMINANCE = (0.3, 0.59, 0.11)
 TINT_FLOOR = 0.55  # how bright black becomes in a tinted picture; white is 1
+SHINE, SHINE_FROM = 0.25, 0.8  # of what is lighter than the second, this share shines white
 SIZES = ("small", "big")
 TURNS = {"upside down": 180.0, "on its side": 90.0}  # degrees clockwise
 MOTIONS = (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vtr.errors import UsageError
+from vtr.files import user_cache
 
 FORMAT = 1
 MANIFEST = "pictures.json"
@@ -27,8 +28,7 @@ def default_folder() -> Path:
     given = os.environ.get("VTR_PICTURES")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vtr" / "pictures"
+    return user_cache() / "pictures"
 
 
 class Pictures:

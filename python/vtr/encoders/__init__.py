@@ -92,9 +92,8 @@ class Encoders:
         self._sizes = bundle.sizes
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()  # of the dictionaries
-        self._loading: dict[
-            str, threading.Lock
-        ] = {}  # one a graph: a search does not wait for the vision tower
+        # One a graph: a search does not wait for the vision tower.
+        self._loading: dict[str, threading.Lock] = {}
         self.device = choice.device  # "cpu" or "cuda"
         self.precision = choice.precision
         self.description = choice.description
