@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import signal
 from pathlib import Path
 
 # Before anything imports Triton, which decides then whether this process interprets kernels (or not: 0).
@@ -12,6 +13,10 @@ import pytest
 from support import MODELS, SMALL, write_video
 
 ROOT = Path(__file__).parents[1]
+
+# A shell has what it puts into the background ignore Ctrl-C, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
