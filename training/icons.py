@@ -1,7 +1,7 @@
 """Small pictures of one thing each, by the thousand: what an image tower learns shapes from.
 
 A frame of a clip is mostly background, costs milliseconds to draw, and a tower that knows nothing learned
-next to nothing from 230,000 of them: it named 8 of 100 things. Icons are as large as the things in frames,
+next to nothing from 230,000 of them: it named 6 of 100 things. Icons are as large as the things in frames,
 fill their picture, are made a batch at a time, and become harder: large and in their own colours at first, of
 any size and often tinted in the end.
 
@@ -17,18 +17,25 @@ from random import Random
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from .canvas import backgrounds, finished, over, placed, uniform
 from .clips import World
 from .clips.claims import ActorClaim, Step, step_keys
-from .clips.scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, TINTS
+from .clips.draw import ENLARGED
+from .clips.scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, TINTS, TURNS
 from .clips.splits import part_of, styles_of
+from .pictures.concepts import Concept
+
+Pixels = NDArray[np.uint8]
 
 LARGEST, LARGE, SMALL = 36.0, 28.0, 16.0  # pixels; as things of 0.17 to 0.38 of 96 pixels
 TINTED = 0.5  # share of tinted pictures in the end
-TILT = 0.1  # radians, either way
-SPRITE = 1  # level of the sprites: half size, 64 pixels
+TURNED = 0.25  # share of turned ones, of those that may be
+TILT = 0.1  # radians, either way: of all others
+UNCERTAIN = -100  # label of places that no loss is taken from
 
 
 class Icons:
@@ -39,39 +46,70 @@ class Icons:
     """
 
     def __init__(self, world: World, side: int = 32, seed: int = 0) -> None:
-        self.side, self.seed = side, seed
+        self.world, self.side, self.seed = world, side, seed
         self.names = list(world.concepts)
-        sprites, labels = [], []
+        sprites: list[list[Pixels]] = [[], []]
+        labels = []
         for style in styles_of("train", world.pictures.styles):
             for label, name in enumerate(self.names):
                 for code in world.codes(style, name):
-                    sprites.append(np.asarray(world.pictures.levels(style, code)[SPRITE]))
+                    half, quarter = world.pictures.levels(style, code)[1:]
+                    sprites[0].append(np.asarray(half))
+                    sprites[1].append(np.asarray(quarter.resize(half.size, Image.Resampling.BILINEAR)))
                     labels.append(label)
         order = np.argsort(labels, kind="stable")
-        self.sprites = torch.from_numpy(np.stack(sprites)[order]).permute(0, 3, 1, 2)  # uint8 [S,4,h,w]
+        by_level = torch.from_numpy(np.stack([np.stack(level)[order] for level in sprites]))
+        self.sprites = by_level.permute(0, 1, 4, 2, 3)  # uint8 [2,S,4,h,w]: for large things, for small ones
+        self._enough = ENLARGED * quarter.width
         bounds = np.searchsorted(np.array(labels)[order], np.arange(len(self.names) + 1))
         self._first = torch.tensor([first for first, _ in pairwise(bounds)])
         self._count = torch.tensor([last - first for first, last in pairwise(bounds)])
-        self._tints = torch.tensor([[_admitted(name, tint) for tint in TINTS] for name in self.names])
+        self._tints = torch.tensor(
+            [[_admitted(ActorClaim(name, tint=tint)) for tint in TINTS] for name in self.names]
+        )
+        self._turns = torch.tensor([_turns(name, concept) for name, concept in world.concepts.items()])
+
+    @property
+    def labels(self) -> int:
+        """How many labels there are: the concepts."""
+        return len(self.names)
 
     def batch(self, step: int, count: int, hardness: float = 1.0) -> tuple[Tensor, Tensor]:
-        """``count`` pictures uint8 ``[count, side, side, 3]`` and their concepts int64 ``[count]``.
+        """``count`` pictures uint8 ``[count, side, side, 3]`` and their concepts int64 ``[count, 1, 1]``.
 
-        ``hardness`` from 0 to 1: how small the smallest are, and how many are tinted.
+        ``hardness`` from 0 to 1: how small the smallest are, and how many are tinted and turned.
         """
+        draw = self._generator(step)
+        pixels = uniform(count, LARGE + (SMALL - LARGE) * hardness, LARGEST, draw)
+        labels, sprites = self._things(pixels, hardness, draw)
+        room = (self.side / 2 - 0.45 * pixels).clamp(min=0)
+        x, y = (self.side / 2 + uniform(count, -1, 1, draw) * room for _ in range(2))
+        drawn = placed(sprites, pixels, x, y, self._angles(labels, hardness, draw), self.side)
+        pictures = over(drawn, backgrounds(count, self.side, draw))
+        return finished(pictures, draw), labels.view(-1, 1, 1)
+
+    def _generator(self, step: int) -> torch.Generator:
         random = Random(f"icons/{self.seed}/{step}")  # PyTorch's generator looks at 32 bits of its seed
-        draw = torch.Generator().manual_seed(random.getrandbits(32))
+        return torch.Generator().manual_seed(random.getrandbits(32))
+
+    def _things(self, pixels: Tensor, hardness: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """For each of the sizes ``[N]`` a concept, int64 ``[N]``, and a sprite ``[N, 4, h, w]``."""
         known = torch.nonzero(self._count).squeeze(1)
-        labels = known[torch.randint(len(known), (count,), generator=draw)]
+        labels = known[torch.randint(len(known), pixels.shape, generator=draw)]
         chosen = self._first[labels] + _below(self._count[labels], draw)
-        sprites = self.sprites[chosen].float() / 255
-        sprites = self._tinted(sprites, labels, TINTED * hardness, draw)
-        drawn = self._placed(sprites, LARGE + (SMALL - LARGE) * hardness, draw)
-        pictures = _backgrounds(count, self.side, draw) * (1 - drawn[:, 3:]) + drawn[:, :3]
-        gain = _uniform(count, 0.85, 1.15, draw)
-        offset = _uniform(count, -0.05, 0.05, draw)
-        pictures = (pictures - 0.5) * gain.view(-1, 1, 1, 1) + 0.5 + offset.view(-1, 1, 1, 1)
-        return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1), labels
+        sprites = self.sprites[(pixels <= self._enough).long(), chosen].float() / 255
+        return labels, self._tinted(sprites, labels, TINTED * hardness, draw)
+
+    def _angles(self, labels: Tensor, hardness: float, draw: torch.Generator) -> Tensor:
+        """Clockwise turns in radians: small ones, and for some those that the split admits."""
+        count = len(labels)
+        admitted = self._turns[labels].float()
+        kind = torch.multinomial(admitted + 1e-6, 1, generator=draw)
+        wanted = torch.rand(count, generator=draw) < TURNED * hardness
+        wanted &= admitted.gather(1, kind).squeeze(1) > 0
+        named = torch.tensor(list(TURNS.values())).deg2rad().expand(count, -1)
+        turns = torch.cat([named, uniform(count, 0, 2 * math.pi, draw)[:, None]], 1)
+        return uniform(count, -TILT, TILT, draw) + wanted * turns.gather(1, kind).squeeze(1)
 
     def _tinted(self, sprites: Tensor, labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
         """Some of the sprites in shades of a colour, as `clips.draw` tints them."""
@@ -88,43 +126,15 @@ class Icons:
         rgb = torch.where(wanted.view(-1, 1, 1, 1), tinted, sprites[:, :3])
         return torch.cat([rgb, alpha], 1)
 
-    def _placed(self, sprites: Tensor, smallest: float, draw: torch.Generator) -> Tensor:
-        """Sprites of some size, somewhere in the picture, a little tilted; premultiplied RGBA."""
-        count, side = len(sprites), self.side
-        pixels = _uniform(count, smallest, LARGEST, draw)
-        ratio, angle = side / pixels, _uniform(count, -TILT, TILT, draw)
-        room = (1 - 0.9 * pixels / side).clamp(min=0) * ratio
-        x, y = (_uniform(count, -1, 1, draw) * room for _ in range(2))
-        cos, sin = ratio * angle.cos(), ratio * angle.sin()
-        turns = torch.stack([torch.stack([cos, -sin, x], 1), torch.stack([sin, cos, y], 1)], 1)
-        grid = F.affine_grid(turns, [count, 4, side, side], align_corners=False)
-        return F.grid_sample(sprites, grid, align_corners=False)
+
+def _admitted(claim: ActorClaim) -> bool:
+    return all(part_of(key) == "train" for key in step_keys(Step((claim,))))
 
 
-def _backgrounds(count: int, side: int, draw: torch.Generator) -> Tensor:
-    """Two colours ``[count, 3, side, side]``, mixed by a ramp, by blobs, by noise or by a soft cloud."""
-    one, other = (torch.rand(count, 3, 1, 1, generator=draw) for _ in range(2))
-    cloud = F.interpolate(torch.rand(count, 1, 5, 5, generator=draw), (side, side), mode="bicubic").clamp(
-        0, 1
-    )
-    noise = torch.rand(count, 1, side // 2, side // 2, generator=draw)
-    noise = noise.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    turn = _uniform(count, 0, 2 * math.pi, draw).view(-1, 1, 1, 1)
-    along = torch.linspace(-0.5, 0.5, side)
-    ramp = 0.5 + turn.cos() * along + turn.sin() * along[:, None]
-    kinds = torch.stack([ramp.clamp(0, 1), (cloud > 0.5).float(), noise, cloud])  # [4, count, 1, side, side]
-    kind = torch.randint(len(kinds), (count,), generator=draw)
-    mix = kinds[kind, torch.arange(count)]
-    return one * (1 - mix) + other * mix
-
-
-def _admitted(name: str, tint: str) -> bool:
-    step = Step((ActorClaim(name, tint=tint),))
-    return all(part_of(key) == "train" for key in step_keys(step))
-
-
-def _uniform(count: int, low: float, high: float, draw: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=draw)
+def _turns(name: str, concept: Concept) -> list[bool]:
+    """Whether a concept may be shown in each of `TURNS`, and in all."""
+    named = [concept.upright and _admitted(ActorClaim(name, turn=turn)) for turn in TURNS]
+    return [*named, concept.spins and _admitted(ActorClaim(name, motion="spin"))]
 
 
 def _below(counts: Tensor, draw: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""The convolutions of an image tower learn shapes: they name small pictures by a classifier, then dropped.
+"""The convolutions of an image tower learn shapes: each place of the last feature map tells what it sees.
 
 Towers that meet text at once learn backgrounds and colours first and names of things hardly at all, for there
 is little to be gained from these until the tower sees shapes.
@@ -19,12 +19,13 @@ from vtr.progress import Progress, make_progress
 from .icons import Icons
 from .journal import Journal
 from .loop import pick_precision, prepare_processor
+from .naming import ByLabel, ByName
 from .optimizer import BETAS, EPS, decays
 from .ranks import Ranks, run_ranks
 from .schedule import learning_rate
 from .step import arithmetic
 
-HARDEST = 0.75  # share of the steps after which icons do not become harder
+HARDEST = 0.75  # share of the steps after which pictures do not become harder
 SMOOTHING = 0.05
 CLIP_NORM = 5.0
 
@@ -43,9 +44,16 @@ class ShapesOptions:
 
 
 def learn_shapes(
-    tower: ResNetTower, icons: Icons, options: ShapesOptions, out: Path, *, progress: bool = False
+    tower: ResNetTower,
+    icons: Icons,
+    options: ShapesOptions,
+    out: Path,
+    *,
+    names: ByName | None = None,
+    progress: bool = False,
 ) -> None:
-    """Train the tower's convolutions and batch norms, in place; attention pooling stays as it is.
+    """Train the tower's convolutions and batch norms, in place, and the text tower of ``names``; without it a
+    classifier that is dropped. How places are pooled stays as it is.
 
     ``out`` gets ``log.jsonl``: the loss and the share of pictures that were named right. What is interrupted
     begins again.
@@ -55,25 +63,28 @@ def learn_shapes(
     def work(ranks: Ranks) -> None:
         prepare_processor()
         with make_progress(progress if ranks.first else False, "shapes") as shown:
-            _Run(tower, icons, options, out, ranks).steps(shown)
+            _Run(tower, icons, options, out, names, ranks).steps(shown)
         torch.set_flush_denormal(False)
 
     run_ranks(options.processes, work)
 
 
 class _Run:
-    def __init__(self, tower: ResNetTower, icons: Icons, options: ShapesOptions, out: Path, ranks: Ranks):
+    def __init__(
+        self,
+        tower: ResNetTower,
+        icons: Icons,
+        options: ShapesOptions,
+        out: Path,
+        names: ByName | None,
+        ranks: Ranks,
+    ):
         self.tower, self.icons, self.options, self.ranks = tower.train(), icons, options, ranks
         self.precision = pick_precision("auto", "cpu")
-        torch.manual_seed(options.seed)  # the same classifier in every process
-        self.classify = nn.Linear(tower.attnpool.c_proj.in_features, len(icons.names))
-        named = [
-            (name, parameter.requires_grad_(True))
-            for name, parameter in tower.named_parameters()
-            if not name.startswith("attnpool")
-        ]
-        named += list(self.classify.named_parameters())
-        self.parameters = [parameter for _, parameter in named]
+        self.classify = names or ByLabel(tower, icons, options.seed)
+        named = [each for each in tower.named_parameters() if not each[0].startswith("attnpool")]
+        named += self.classify.named_parameters()
+        self.parameters = [parameter.requires_grad_(True) for _, parameter in named]
         groups = [
             {
                 "params": [p for name, p in named if decays(name, p) == decay],
@@ -91,7 +102,8 @@ class _Run:
         started = time.monotonic()
         for step in range(steps):
             hardness = min(1.0, step / (HARDEST * steps))
-            loss, right = self._step(step, *self.icons.batch(step * ranks.size + ranks.rank, share, hardness))
+            turn = step * ranks.size + ranks.rank
+            loss, right = self._step(turn, *self.icons.batch(turn, share, hardness))
             values = torch.tensor(ranks.meet((loss, right))).mean(0).tolist()
             now = time.monotonic()
             if self.journal:
@@ -100,14 +112,14 @@ class _Run:
             shown.step(f"loss {values[0]:.3f}", "done")
             started = now
 
-    def _step(self, step: int, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
+    def _step(self, turn: int, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
         options, tower = self.options, self.tower
         for group in self.optimizer.param_groups:
-            group["lr"] = options.lr * learning_rate(step, options.steps, options.warmup)
+            group["lr"] = options.lr * learning_rate(turn // self.ranks.size, options.steps, options.warmup)
         pixels = ((pictures / 255 - tower.mean) / tower.std).permute(0, 3, 1, 2)
         with arithmetic("cpu", self.precision):
-            logits = self.classify(tower.last_map(pixels).mean((2, 3)))
-        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING)
+            logits, right = self.classify(tower.last_map(pixels), labels, turn)
+        loss = nn.functional.cross_entropy(logits, right, label_smoothing=SMOOTHING)
         self.optimizer.zero_grad()
         loss.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -116,4 +128,10 @@ class _Run:
             gradient /= self.ranks.size
         nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         self.optimizer.step()
-        return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+        return float(loss.detach()), _named(logits, right, len(self.icons.names))
+
+
+def _named(logits: Tensor, right: Tensor, concepts: int) -> float:
+    """The share of places with a thing that are told right."""
+    things = right < concepts
+    return float((logits.argmax(1) == right)[things].float().mean())

@@ -82,19 +82,16 @@ def test_more_things_than_there_are(world):
         made(GeneratedThings, world, batch=13)[0][0]
 
 
-def test_things_become_smaller(monkeypatch, world):
+def test_things_have_the_sizes_of_clips(monkeypatch, world):
     import vtr.training.procedural as procedural
 
     scales, real = [], procedural.plan_one
     monkeypatch.setattr(procedural, "plan_one", lambda *a: scales.append(a[2]) or real(*a))
     source, _ = made(GeneratedThings, world)
-    source[0]
-    assert min(scales) >= procedural.LARGE
-    scales.clear()
-    for step in range(9, 12):
+    for step in range(12):
         source[step]
-    assert procedural.SMALL <= min(scales) < procedural.LARGE
-    assert max(scales) <= procedural.LARGEST
+    assert procedural.SMALLEST <= min(scales) < 0.3
+    assert 0.6 < max(scales) <= procedural.LARGEST
 
 
 def test_full_captions_say_more(world):

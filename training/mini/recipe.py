@@ -1,14 +1,17 @@
 """How the built-in models are trained: ``python -m vtr.training.mini.recipe OUT``.
 
 1. A vocabulary is learned from captions (`vocabulary`).
-2. ``shapes``: the image tower learns to tell things apart, from small pictures of one thing each.
-3. ``things``: both towers learn what things are called, from frames that show one thing.
-4. ``stills``: they go on with single frames and all that these show, as CLIP learned from pictures.
-5. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
-6. Each head is exported with the towers, in float16.
+2. ``icons``: the image tower learns to tell things apart, from small pictures of one thing each.
+3. ``crowds``: it does so wherever they are in a picture, and beside others.
+4. ``names``: the text tower learns what they are called.
+5. ``things``: both learn it of whole frames, which show one thing.
+6. ``stills``: they go on with single frames and all that these show, as CLIP learned from pictures.
+7. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
+8. Each head is exported with the towers, in float16.
 
-What was interrupted goes on where it stood when the command is given again. `measure` makes the table of
-results, `package` lays the bundles out for `vtr.builtin`.
+What was interrupted goes on where it stood when the command is given again, from ``things`` on, and before it
+with the stage that was interrupted. `measure` makes the table of results, `package` lays the bundles out for
+`vtr.builtin`.
 """
 
 from __future__ import annotations
@@ -33,9 +36,11 @@ from vtr.tokenizer import Tokenizer
 from ..checkpoints import model_file, save_models
 from ..clips import World, load_world
 from ..command import command
+from ..crowds import Crowds
 from ..fresh import SIZES, fresh_towers, with_head
 from ..icons import Icons
 from ..loop import train
+from ..naming import ByName
 from ..options import TrainOptions
 from ..procedural import GeneratedClips, GeneratedStills, GeneratedThings
 from ..shapes import ShapesOptions, learn_shapes
@@ -78,9 +83,11 @@ class Stage:
 
 
 STAGES = {
-    "shapes": Stage(5000, 256, 2e-3),
-    "things": Stage(900, 256, 1.5e-3),
-    "stills": Stage(2400, 128, 1.5e-3),
+    "icons": Stage(8000, 256, 2e-3),
+    "crowds": Stage(4000, 56, 1.5e-3),
+    "names": Stage(1000, 56, 1.5e-3),
+    "things": Stage(400, 256, 1.5e-3),
+    "stills": Stage(1500, 128, 1.5e-3),
     "clips": Stage(1000, 64, 1e-3, coef_lr=0.5),
 }
 
@@ -99,7 +106,10 @@ class Recipe:
         world = load_world()
         tokenizer = self.tokenizer(world)
         state: Mapping[str, Tensor] = fresh_towers(SIZE, len(tokenizer), self.seed)
-        state = self.shapes(world, state)
+        state = self.shapes("icons", Icons(world, seed=self.seed), state)
+        crowds = Crowds(world, side=SIZE.image, seed=self.seed)
+        state = self.shapes("crowds", crowds, state)
+        state = self.shapes("names", crowds, state, tokenizer)
         state = self.towers("things", GeneratedThings, state, world, tokenizer)
         state = self.towers("stills", GeneratedStills, state, world, tokenizer)
         self.export(self.clips(world, tokenizer, state))
@@ -115,20 +125,20 @@ class Recipe:
         size = vocabulary_size(len(read_merges(path)))
         return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
 
-    def shapes(self, world: World, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Fresh towers whose image tower has learned shapes."""
-        stage, folder = self.stages["shapes"], self.out / "shapes"
-        models = {
-            "clip4clip": build_model(with_head(state, "clip4clip"), ExportOptions(frames=1, words=WORDS))
-        }
-        path = folder / model_file(models, "clip4clip")
+    def shapes(
+        self, name: str, icons: Icons, state: Mapping[str, Tensor], tokenizer: Tokenizer | None = None
+    ) -> Mapping[str, Tensor]:
+        """A stage in which the image tower learns shapes, and with a tokenizer the text tower their names."""
+        stage, folder = self.stages[name], self.out / name
+        model = build_model(with_head(state, "clip4clip"), ExportOptions(frames=1, words=WORDS))
+        path = folder / model_file({name: model}, name)
         if not path.exists():
             options = ShapesOptions(
                 stage.steps, stage.batch, stage.lr, processes=self.processes, seed=self.seed
             )
-            tower = models["clip4clip"].clip.visual
-            learn_shapes(tower, Icons(world, seed=self.seed), options, folder, progress=True)
-            save_models(models, folder)
+            names = ByName(model.clip, icons.world, tokenizer, WORDS, self.seed) if tokenizer else None
+            learn_shapes(model.clip.visual, icons, options, folder, names=names, progress=True)
+            save_models({name: model}, folder)
         return load_checkpoint(path)
 
     def towers(
