@@ -83,12 +83,12 @@ class Stage:
 
 
 STAGES = {
-    "icons": Stage(8000, 256, 2e-3),
+    "icons": Stage(4000, 256, 2e-3),
     "crowds": Stage(4000, 56, 1.5e-3),
-    "names": Stage(1000, 56, 1.5e-3),
+    "names": Stage(1500, 56, 1.5e-3),
     "things": Stage(400, 256, 1.5e-3),
     "stills": Stage(1500, 128, 1.5e-3),
-    "clips": Stage(1000, 64, 1e-3, coef_lr=0.5),
+    "clips": Stage(1400, 64, 1e-3, coef_lr=0.5),
 }
 
 
