@@ -23,7 +23,7 @@ SIZES = 0.45, 1.1  # of things, in units of the grid's spacing
 LARGEST = 76.0  # pixels, of 96
 JITTER = 0.25  # of the spacing, either way
 CORE = 0.35  # of a thing's size: places that near its centre see it
-CLEAR = 0.6  # of a thing's size: places farther from it than that, and half a stride, do not see it
+CLEAR = 0.6  # of a thing's size: places farther from it than that, and a quarter of a stride, do not see it
 
 
 class Crowds(Icons):
@@ -47,10 +47,10 @@ class Crowds(Icons):
         pictures = backgrounds(count, self.side, draw)
         places = self.side // STRIDE
         labels = torch.full((count, places, places), self.labels - 1)
-        for turn in _turns(picture):
-            at = picture[turn]
-            pictures[at] = over(drawn[turn], pictures[at])
-            labels[at] = _seen(labels[at], concepts[turn], x[turn], y[turn], pixels[turn])
+        for layer in _layers(picture):
+            at = picture[layer]
+            pictures[at] = over(drawn[layer], pictures[at])
+            labels[at] = _seen(labels[at], concepts[layer], x[layer], y[layer], pixels[layer])
         return finished(pictures, draw), labels
 
     def _layout(self, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -68,11 +68,11 @@ class Crowds(Icons):
         return picture, x, y, pixels
 
 
-def _turns(picture: Tensor) -> list[Tensor]:
+def _layers(picture: Tensor) -> list[Tensor]:
     """Indices of the first thing of every picture, of the second, and so on; ``picture`` ascends."""
     starts = torch.searchsorted(picture, picture)
     number = torch.arange(len(picture)) - starts
-    return [torch.nonzero(number == turn).squeeze(1) for turn in range(int(number.max()) + 1)]
+    return [torch.nonzero(number == layer).squeeze(1) for layer in range(int(number.max()) + 1)]
 
 
 def _seen(labels: Tensor, concept: Tensor, x: Tensor, y: Tensor, pixels: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Icons:
     """
 
     def __init__(self, world: World, side: int = 32, seed: int = 0) -> None:
-        self.world, self.side, self.seed = world, side, seed
+        self.side, self.seed = side, seed
         self.names = list(world.concepts)
         sprites: list[list[Pixels]] = [[], []]
         labels = []
@@ -102,22 +102,15 @@ class Icons:
 
     def _angles(self, labels: Tensor, hardness: float, draw: torch.Generator) -> Tensor:
         """Clockwise turns in radians: small ones, and for some those that the split admits."""
-        count = len(labels)
-        admitted = self._turns[labels].float()
-        kind = torch.multinomial(admitted + 1e-6, 1, generator=draw)
-        wanted = torch.rand(count, generator=draw) < TURNED * hardness
-        wanted &= admitted.gather(1, kind).squeeze(1) > 0
-        named = torch.tensor(list(TURNS.values())).deg2rad().expand(count, -1)
-        turns = torch.cat([named, uniform(count, 0, 2 * math.pi, draw)[:, None]], 1)
-        return uniform(count, -TILT, TILT, draw) + wanted * turns.gather(1, kind).squeeze(1)
+        kind, wanted = _some(self._turns[labels], TURNED * hardness, draw)
+        named = torch.tensor(list(TURNS.values())).deg2rad().expand(len(labels), -1)
+        turns = torch.cat([named, uniform(len(labels), 0, 2 * math.pi, draw)[:, None]], 1)
+        return uniform(len(labels), -TILT, TILT, draw) + wanted * turns.gather(1, kind[:, None]).squeeze(1)
 
     def _tinted(self, sprites: Tensor, labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
         """Some of the sprites in shades of a colour, as `clips.draw` tints them."""
         colours = torch.tensor([COLOURS[tint] for tint in TINTS]) / 255
-        admitted = self._tints[labels].float()
-        tint = torch.multinomial(admitted + 1e-6, 1, generator=draw).squeeze(1)
-        wanted = torch.rand(len(labels), generator=draw) < share
-        wanted &= admitted.gather(1, tint[:, None]).squeeze(1) > 0
+        tint, wanted = _some(self._tints[labels], share, draw)
         alpha = sprites[:, 3:]
         light = (sprites[:, :3] * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
         shade = TINT_FLOOR * alpha + (1 - TINT_FLOOR) * light
@@ -135,6 +128,14 @@ def _turns(name: str, concept: Concept) -> list[bool]:
     """Whether a concept may be shown in each of `TURNS`, and in all."""
     named = [concept.upright and _admitted(ActorClaim(name, turn=turn)) for turn in TURNS]
     return [*named, concept.spins and _admitted(ActorClaim(name, motion="spin"))]
+
+
+def _some(admitted: Tensor, share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each row of ``admitted [N, K]`` one of the K that it has, and whether to show it: ``share`` of
+    the rows that have any."""
+    kind = torch.multinomial(admitted + 1e-6, 1, generator=draw)
+    wanted = torch.rand(len(admitted), generator=draw) < share
+    return kind.squeeze(1), wanted & admitted.gather(1, kind).squeeze(1)
 
 
 def _below(counts: Tensor, draw: torch.Generator) -> Tensor:

@@ -34,9 +34,9 @@ class ByLabel(nn.Linear):
         torch.manual_seed(seed)  # the same in every process
         super().__init__(tower.attnpool.c_proj.in_features, icons.labels)
 
-    def forward(self, maps: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Maps ``[N, C, h, w]``, labels int64 ``[N, h, w]`` -> logits float32 ``[P, K]`` of the P places that
-        have a label, and which of the K is right, ``[P]``."""
+        have a label, and which of the K is right, ``[P]``. ``number``: of the batch."""
         seen = labels != UNCERTAIN
         return super().forward(maps.permute(0, 2, 3, 1)[seen]).float(), labels[seen]
 
@@ -61,18 +61,18 @@ class ByName:
             if not name.startswith("visual.") or name.startswith(VALUES):
                 yield name, parameter
 
-    def __call__(self, maps: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, maps: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """As `ByLabel`; K captions, one for each thing of the pictures."""
         things = (labels >= 0) & (labels < len(self.names))
         present, right = labels[things].unique(return_inverse=True)
-        sentence, _ = self.clip.text(self._captions(present.tolist(), step))
+        sentence, _ = self.clip.text(self._captions(present.tolist(), number))
         places = self.pool.c_proj(self.pool.v_proj(maps.permute(0, 2, 3, 1)[things]))
         cosines = normalize(places.float(), dim=-1) @ normalize(sentence.float(), dim=-1).T
         return self.clip.logit_scale.exp() * cosines, right
 
-    def _captions(self, present: list[int], step: int) -> Tensor:
+    def _captions(self, present: list[int], number: int) -> Tensor:
         """Token ids int64 ``[K, L]``, no longer than they have to be."""
-        random = Random(f"names/{self.seed}/{step}")
+        random = Random(f"names/{self.seed}/{number}")
         claims = [(Step((ActorClaim(self.names[label]),)),) for label in present]
         texts = [caption(claim, self.concepts, random) for claim in claims]
         ids = torch.from_numpy(self.tokenizer.encode(texts, self.words))

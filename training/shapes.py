@@ -20,7 +20,7 @@ from .icons import Icons
 from .journal import Journal
 from .loop import pick_precision, prepare_processor
 from .naming import ByLabel, ByName
-from .optimizer import BETAS, EPS, decays
+from .optimizer import BETAS, EPS, decays, set_rates
 from .ranks import Ranks, run_ranks
 from .schedule import learning_rate
 from .step import arithmetic
@@ -88,6 +88,7 @@ class _Run:
         groups = [
             {
                 "params": [p for name, p in named if decays(name, p) == decay],
+                "initial_lr": options.lr,
                 "weight_decay": options.weight_decay * decay,
             }
             for decay in (True, False)
@@ -102,8 +103,9 @@ class _Run:
         started = time.monotonic()
         for step in range(steps):
             hardness = min(1.0, step / (HARDEST * steps))
-            turn = step * ranks.size + ranks.rank
-            loss, right = self._step(turn, *self.icons.batch(turn, share, hardness))
+            set_rates(self.optimizer, learning_rate(step, self.options.steps, self.options.warmup))
+            number = step * ranks.size + ranks.rank  # of the batch
+            loss, right = self._step(number, *self.icons.batch(number, share, hardness))
             values = torch.tensor(ranks.meet((loss, right))).mean(0).tolist()
             now = time.monotonic()
             if self.journal:
@@ -112,13 +114,11 @@ class _Run:
             shown.step(f"loss {values[0]:.3f}", "done")
             started = now
 
-    def _step(self, turn: int, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
-        options, tower = self.options, self.tower
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.lr * learning_rate(turn // self.ranks.size, options.steps, options.warmup)
+    def _step(self, number: int, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
+        tower = self.tower
         pixels = ((pictures / 255 - tower.mean) / tower.std).permute(0, 3, 1, 2)
         with arithmetic("cpu", self.precision):
-            logits, right = self.classify(tower.last_map(pixels), labels, turn)
+            logits, right = self.classify(tower.last_map(pixels), labels, number)
         loss = nn.functional.cross_entropy(logits, right, label_smoothing=SMOOTHING)
         self.optimizer.zero_grad()
         loss.backward()

@@ -158,6 +158,9 @@ def test_a_tower_learns_shapes(world, tmp_path, kind, side, processes):
     assert all(torch.equal(pool[name], tensor) for name, tensor in tower.attnpool.state_dict().items())
 
 
+VOCAB = 200
+
+
 class Words:
     """A token a word; the last one is the end of the text."""
 
@@ -173,12 +176,15 @@ class Words:
         return rows
 
 
+def small_clip():
+    towers = fresh_towers(TowerSizes(16, (1, 1, 1, 1), 32, 64, 64, 1, 32), VOCAB)
+    return build_model(with_head(towers, "clip4clip"), ExportOptions(frames=1, words=16)).clip
+
+
 def test_a_text_tower_learns_names(world, tmp_path):
-    vocab = 200
-    towers = fresh_towers(TowerSizes(16, (1, 1, 1, 1), 32, 64, 64, 1, 32), vocab)
-    clip = build_model(with_head(towers, "clip4clip"), ExportOptions(frames=1, words=16)).clip
+    clip = small_clip()
     before = {name: tensor.clone() for name, tensor in clip.state_dict().items()}
-    names = ByName(clip, world, Words(vocab), 16)
+    names = ByName(clip, world, Words(VOCAB), 16)
     crowds, options = untinted(Crowds(world, 64)), ShapesOptions(steps=100, batch=32, lr=2e-3)
     learn_shapes(clip.visual, crowds, options, tmp_path, names=names)
     assert log_of(tmp_path)[-1]["named"] > 0.3  # chance: 1 in 12
@@ -189,10 +195,9 @@ def test_a_text_tower_learns_names(world, tmp_path):
 
 def test_what_names_are_asked(world):
     """Logits are those of things only, against one caption for each that there is."""
-    towers = fresh_towers(TowerSizes(16, (1, 1, 1, 1), 32, 64, 64, 1, 32), 200)
-    clip = build_model(with_head(towers, "clip4clip"), ExportOptions(frames=1, words=16)).clip
+    clip = small_clip()
     nothing = len(world.concepts)
     labels = torch.tensor([[[3, nothing], [UNCERTAIN, 5]], [[nothing, 3], [0, 3]]])
-    logits, right = ByName(clip, world, Words(200), 16)(torch.rand(2, 512, 2, 2), labels, 0)
+    logits, right = ByName(clip, world, Words(VOCAB), 16)(torch.rand(2, 512, 2, 2), labels, 0)
     assert logits.shape == (5, 3) and right.tolist() == [1, 2, 1, 0, 1]
     assert logits.abs().max() <= clip.logit_scale.exp() * 1.0001

@@ -9,8 +9,8 @@
 7. ``clips``: they go on with clips, together with all heads at once; the loss is the mean of the heads'.
 8. Each head is exported with the towers, in float16.
 
-What was interrupted goes on where it stood when the command is given again, from ``things`` on, and before it
-with the stage that was interrupted. `measure` makes the table of results, `package` lays the bundles out for
+When the command is given again, what was interrupted goes on where it stood; the first three stages begin
+again if they were not through. `measure` makes the table of results, `package` lays the bundles out for
 `vtr.builtin`.
 """
 
@@ -30,6 +30,7 @@ from vtr.export.checkpoint import load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.options import ExportOptions
 from vtr.export.pipeline import export_model
+from vtr.export.resnet import STRIDE
 from vtr.export.tokenizer import tokenizer_json
 from vtr.tokenizer import Tokenizer
 
@@ -106,10 +107,9 @@ class Recipe:
         world = load_world()
         tokenizer = self.tokenizer(world)
         state: Mapping[str, Tensor] = fresh_towers(SIZE, len(tokenizer), self.seed)
-        state = self.shapes("icons", Icons(world, seed=self.seed), state)
-        crowds = Crowds(world, side=SIZE.image, seed=self.seed)
-        state = self.shapes("crowds", crowds, state)
-        state = self.shapes("names", crowds, state, tokenizer)
+        state = self.shapes("icons", Icons, STRIDE, state, world)
+        state = self.shapes("crowds", Crowds, SIZE.image, state, world)
+        state = self.shapes("names", Crowds, SIZE.image, state, world, tokenizer)
         state = self.towers("things", GeneratedThings, state, world, tokenizer)
         state = self.towers("stills", GeneratedStills, state, world, tokenizer)
         self.export(self.clips(world, tokenizer, state))
@@ -126,9 +126,16 @@ class Recipe:
         return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
 
     def shapes(
-        self, name: str, icons: Icons, state: Mapping[str, Tensor], tokenizer: Tokenizer | None = None
+        self,
+        name: str,
+        kind: type[Icons],
+        side: int,
+        state: Mapping[str, Tensor],
+        world: World,
+        tokenizer: Tokenizer | None = None,
     ) -> Mapping[str, Tensor]:
-        """A stage in which the image tower learns shapes, and with a tokenizer the text tower their names."""
+        """A stage in which the image tower learns shapes from pictures ``side`` pixels large, and with a
+        tokenizer the text tower their names."""
         stage, folder = self.stages[name], self.out / name
         model = build_model(with_head(state, "clip4clip"), ExportOptions(frames=1, words=WORDS))
         path = folder / model_file({name: model}, name)
@@ -136,8 +143,10 @@ class Recipe:
             options = ShapesOptions(
                 stage.steps, stage.batch, stage.lr, processes=self.processes, seed=self.seed
             )
-            names = ByName(model.clip, icons.world, tokenizer, WORDS, self.seed) if tokenizer else None
-            learn_shapes(model.clip.visual, icons, options, folder, names=names, progress=True)
+            names = ByName(model.clip, world, tokenizer, WORDS, self.seed) if tokenizer else None
+            learn_shapes(
+                model.clip.visual, kind(world, side, self.seed), options, folder, names=names, progress=True
+            )
             save_models({name: model}, folder)
         return load_checkpoint(path)
 
