@@ -32,20 +32,29 @@ def over(drawn: Tensor, pictures: Tensor) -> Tensor:
     return pictures * (1 - drawn[:, 3:]) + drawn[:, :3]
 
 
-def finished(pictures: Tensor, draw: torch.Generator) -> Tensor:
-    """Pictures of 0 to 1 ``[N, 3, h, w]`` as uint8 ``[N, h, w, 3]``, changed as clips are (`augmented`)."""
+def lit(pictures: Tensor, draw: torch.Generator) -> Tensor:
+    """Pictures ``[N, 3, h, w]`` brighter or darker, of more or less contrast, as clips are (`augmented`)."""
     count = len(pictures)
     gain = uniform(count, 0.85, 1.15, draw).view(-1, 1, 1, 1)
     gain = gain * (0.95 + 0.1 * torch.rand(count, 3, 1, 1, generator=draw))
     offset = uniform(count, -0.05, 0.05, draw).view(-1, 1, 1, 1)
-    pictures = (pictures - 0.5) * gain + 0.5 + offset
+    return (pictures - 0.5) * gain + 0.5 + offset
+
+
+def softened(pictures: Tensor, draw: torch.Generator) -> Tensor:
+    """Some of the pictures ``[N, 3, h, w]`` blurred, in place, and some grainy, as clips are."""
+    count = len(pictures)
     blurred = torch.rand(count, generator=draw) < BLURRED
     side = pictures.shape[-1]
     small = round(side * float(uniform(1, 0.5, 0.8, draw)))
     less = F.interpolate(pictures[blurred], (small, small), mode="bilinear", antialias=True)
     pictures[blurred] = F.interpolate(less, (side, side), mode="bilinear")
     grain = (torch.rand(count, generator=draw) < GRAINY).float().view(-1, 1, 1, 1) * GRAIN
-    pictures = pictures + grain * torch.rand(count, 1, side, side, generator=draw)
+    return pictures + grain * torch.rand(count, 1, side, side, generator=draw)
+
+
+def as_bytes(pictures: Tensor) -> Tensor:
+    """Pictures of 0 to 1 ``[N, 3, h, w]`` as uint8 ``[N, h, w, 3]``."""
     return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 

@@ -9,18 +9,25 @@ Any two things may be beside each other, also where captions of the training spl
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from vtr.export.resnet import STRIDE
 
-from .canvas import backgrounds, finished, over, placed, uniform
-from .icons import UNCERTAIN, Icons
+from .canvas import as_bytes, backgrounds, lit, over, placed, softened, uniform
+from .clips import World
+from .clips.claims import ActorClaim
+from .clips.scene import TURNS
+from .icons import TILT, UNCERTAIN, Icons, admitted, some
+from .pictures.concepts import Concept
 
 GRIDS, SHARES = (3, 2, 1), (0.6, 0.25, 0.15)  # things a side, and how many pictures have so many
 SHOWN = 0.7  # share of a grid's places that hold a thing
 SIZES = 0.45, 1.1  # of things, in units of the grid's spacing
 LARGEST = 76.0  # pixels, of 96
+TURNED = 0.1  # share of turned things in the end, of those that may be
 JITTER = 0.25  # of the spacing, either way
 CORE = 0.35  # of a thing's size: places that near its centre see it
 CLEAR = 0.6  # of a thing's size: places farther from it than that, and a quarter of a stride, do not see it
@@ -28,6 +35,10 @@ CLEAR = 0.6  # of a thing's size: places farther from it than that, and a quarte
 
 class Crowds(Icons):
     """Pictures of several things, of which training may see all; see `Icons`."""
+
+    def __init__(self, world: World, side: int = 96, seed: int = 0) -> None:
+        super().__init__(world, side, seed)
+        self._turns = torch.tensor([_turns(name, concept) for name, concept in world.concepts.items()])
 
     @property
     def labels(self) -> int:
@@ -51,7 +62,14 @@ class Crowds(Icons):
             at = picture[layer]
             pictures[at] = over(drawn[layer], pictures[at])
             labels[at] = _seen(labels[at], concepts[layer], x[layer], y[layer], pixels[layer])
-        return finished(pictures, draw), labels
+        return as_bytes(softened(lit(pictures, draw), draw)), labels
+
+    def _angles(self, labels: Tensor, hardness: float, draw: torch.Generator) -> Tensor:
+        """Clockwise turns in radians: small ones, and for some those that the split admits."""
+        kind, wanted = some(self._turns[labels], TURNED * hardness, draw)
+        named = torch.tensor(list(TURNS.values())).deg2rad().expand(len(labels), -1)
+        turns = torch.cat([named, uniform(len(labels), 0, 2 * math.pi, draw)[:, None]], 1)
+        return uniform(len(labels), -TILT, TILT, draw) + wanted * turns.gather(1, kind[:, None]).squeeze(1)
 
     def _layout(self, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """For each thing its picture, the place of its centre and its size, in the order of drawing."""
@@ -66,6 +84,12 @@ class Crowds(Icons):
         y = (place // grid + 0.5 + uniform(len(place), -JITTER, JITTER, draw)) * spacing
         pixels = (uniform(len(place), *SIZES, draw) * spacing).clamp(max=LARGEST)
         return picture, x, y, pixels
+
+
+def _turns(name: str, concept: Concept) -> list[bool]:
+    """Whether a concept may be shown in each of `TURNS`, and in all."""
+    named = [concept.upright and admitted(ActorClaim(name, turn=turn)) for turn in TURNS]
+    return [*named, concept.spins and admitted(ActorClaim(name, motion="spin"))]
 
 
 def _layers(picture: Tensor) -> list[Tensor]:

@@ -11,7 +11,6 @@ the concept, and only backgrounds that no caption mentions.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from random import Random
 
@@ -21,20 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from .canvas import backgrounds, finished, over, placed, uniform
+from .canvas import as_bytes, backgrounds, lit, over, placed, uniform
 from .clips import World
 from .clips.claims import ActorClaim, Step, step_keys
 from .clips.draw import ENLARGED
-from .clips.scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, TINTS, TURNS
+from .clips.scene import COLOURS, LUMINANCE, SHINE, SHINE_FROM, TINT_FLOOR, TINTS
 from .clips.splits import part_of, styles_of
-from .pictures.concepts import Concept
 
 Pixels = NDArray[np.uint8]
 
 LARGEST, LARGE, SMALL = 36.0, 28.0, 16.0  # pixels; as things of 0.17 to 0.38 of 96 pixels
 TINTED = 0.5  # share of tinted pictures in the end
-TURNED = 0.25  # share of turned ones, of those that may be
-TILT = 0.1  # radians, either way: of all others
+TILT = 0.1  # radians, either way
 UNCERTAIN = -100  # label of places that no loss is taken from
 
 
@@ -65,9 +62,8 @@ class Icons:
         self._first = torch.tensor([first for first, _ in pairwise(bounds)])
         self._count = torch.tensor([last - first for first, last in pairwise(bounds)])
         self._tints = torch.tensor(
-            [[_admitted(ActorClaim(name, tint=tint)) for tint in TINTS] for name in self.names]
+            [[admitted(ActorClaim(name, tint=tint)) for tint in TINTS] for name in self.names]
         )
-        self._turns = torch.tensor([_turns(name, concept) for name, concept in world.concepts.items()])
 
     @property
     def labels(self) -> int:
@@ -77,16 +73,16 @@ class Icons:
     def batch(self, step: int, count: int, hardness: float = 1.0) -> tuple[Tensor, Tensor]:
         """``count`` pictures uint8 ``[count, side, side, 3]`` and their concepts int64 ``[count, 1, 1]``.
 
-        ``hardness`` from 0 to 1: how small the smallest are, and how many are tinted and turned.
+        ``hardness`` from 0 to 1: how small the smallest are, and how many are tinted.
         """
         draw = self._generator(step)
         pixels = uniform(count, LARGE + (SMALL - LARGE) * hardness, LARGEST, draw)
         labels, sprites = self._things(pixels, hardness, draw)
         room = (self.side / 2 - 0.45 * pixels).clamp(min=0)
         x, y = (self.side / 2 + uniform(count, -1, 1, draw) * room for _ in range(2))
-        drawn = placed(sprites, pixels, x, y, self._angles(labels, hardness, draw), self.side)
+        drawn = placed(sprites, pixels, x, y, uniform(count, -TILT, TILT, draw), self.side)
         pictures = over(drawn, backgrounds(count, self.side, draw))
-        return finished(pictures, draw), labels.view(-1, 1, 1)
+        return as_bytes(lit(pictures, draw)), labels.view(-1, 1, 1)
 
     def _generator(self, step: int) -> torch.Generator:
         random = Random(f"icons/{self.seed}/{step}")  # PyTorch's generator looks at 32 bits of its seed
@@ -100,17 +96,10 @@ class Icons:
         sprites = self.sprites[(pixels <= self._enough).long(), chosen].float() / 255
         return labels, self._tinted(sprites, labels, TINTED * hardness, draw)
 
-    def _angles(self, labels: Tensor, hardness: float, draw: torch.Generator) -> Tensor:
-        """Clockwise turns in radians: small ones, and for some those that the split admits."""
-        kind, wanted = _some(self._turns[labels], TURNED * hardness, draw)
-        named = torch.tensor(list(TURNS.values())).deg2rad().expand(len(labels), -1)
-        turns = torch.cat([named, uniform(len(labels), 0, 2 * math.pi, draw)[:, None]], 1)
-        return uniform(len(labels), -TILT, TILT, draw) + wanted * turns.gather(1, kind[:, None]).squeeze(1)
-
     def _tinted(self, sprites: Tensor, labels: Tensor, share: float, draw: torch.Generator) -> Tensor:
         """Some of the sprites in shades of a colour, as `clips.draw` tints them."""
         colours = torch.tensor([COLOURS[tint] for tint in TINTS]) / 255
-        tint, wanted = _some(self._tints[labels], share, draw)
+        tint, wanted = some(self._tints[labels], share, draw)
         alpha = sprites[:, 3:]
         light = (sprites[:, :3] * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
         shade = TINT_FLOOR * alpha + (1 - TINT_FLOOR) * light
@@ -120,17 +109,12 @@ class Icons:
         return torch.cat([rgb, alpha], 1)
 
 
-def _admitted(claim: ActorClaim) -> bool:
+def admitted(claim: ActorClaim) -> bool:
+    """Whether the training split may show it."""
     return all(part_of(key) == "train" for key in step_keys(Step((claim,))))
 
 
-def _turns(name: str, concept: Concept) -> list[bool]:
-    """Whether a concept may be shown in each of `TURNS`, and in all."""
-    named = [concept.upright and _admitted(ActorClaim(name, turn=turn)) for turn in TURNS]
-    return [*named, concept.spins and _admitted(ActorClaim(name, motion="spin"))]
-
-
-def _some(admitted: Tensor, share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def some(admitted: Tensor, share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """For each row of ``admitted [N, K]`` one of the K that it has, and whether to show it: ``share`` of
     the rows that have any."""
     kind = torch.multinomial(admitted + 1e-6, 1, generator=draw)

@@ -20,6 +20,7 @@ from vtr.progress import Progress, make_progress
 
 from .batches import Batch, Source
 from .checkpoints import LAST, Progressed, load_run, save_models, save_run
+from .freezing import set_training
 from .journal import Journal, draw_curves
 from .optimizer import clamp_scales, make_optimizer, set_rates
 from .options import TrainOptions
@@ -58,7 +59,7 @@ def train(
     threads.
 
     Raises:
-        UsageError: models, teacher or batches that do not go together.
+        UsageError: models, teacher or batches that do not go together; fewer parts than to freeze.
         CheckpointError: ``out/last.pt`` is damaged or of another run.
         TrainingError: the loss or its gradient is not finite; the message names the step.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the step was finished and saved.
@@ -135,7 +136,8 @@ class _Run:
         if teacher is not None:
             self.teacher = teacher.to(self.device).requires_grad_(False)
         for model in models.values():
-            model.to(self.device).requires_grad_(True).train()  # batch norms take the batch's statistics
+            model.to(self.device)
+        set_training(models, options.freeze)
         self.optimizer = make_optimizer(models, options.lr, options.coef_lr, options.weight_decay)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.progressed = Progressed()
@@ -238,8 +240,7 @@ class _Run:
             model.eval()
         with torch.no_grad():
             found = {name: float(value) for name, value in self.validate(self.models).items()}
-        for model in self.models.values():
-            model.train()
+        set_training(self.models, self.options.freeze)
         self.journal.write({"step": step, **{f"validation.{name}": value for name, value in found.items()}})
         score, best = found.get("score"), self.progressed.best
         if score is not None and (best is None or score > best):

@@ -20,6 +20,7 @@ class TrainOptions:
 
     lr: float = 1e-4  # of new modules, at its highest
     coef_lr: float = 1e-3  # times lr: the learning rate of ``clip.*``
+    freeze: int = 0  # parts of the image tower, from the pixels on, that do not learn (`freezing`)
     warmup: float = 0.1  # share of the steps that warm up
     weight_decay: float = 0.2
     clip_norm: float = 1.0  # longest gradient, all parameters together
@@ -43,7 +44,9 @@ class TrainOptions:
         self._check("warmup", "a number from 0 to 1", _number(self.warmup) and 0 <= self.warmup <= 1)
         self._check("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         self._check("device", f"one of {', '.join(DEVICES)}", self.device in DEVICES)
-        self._check("workers", "an integer from 0", _whole(self.workers) and self.workers >= 0)
+        for name in ("workers", "freeze"):
+            value = getattr(self, name)
+            self._check(name, "an integer from 0", _whole(value) and value >= 0)
         self._check("processes", "a positive integer", _whole(self.processes) and self.processes > 0)
         if self.processes > 1:
             self._check("workers", "0 with several processes", self.workers == 0)

@@ -65,17 +65,14 @@ def run_batch(
         taught = score_apart(teacher, batch, precision, ranks)
     terms: dict[str, Tensor] = {}
     with arithmetic(device, "fp32"):
-        if isinstance(teacher, str):
-            with torch.no_grad():
-                taught = score_batch(models[teacher], sentence, words, x, mask)
-        for number, (name, model) in enumerate(models.items()):
-            if number % ranks.size == ranks.rank:
-                student = model.family == STUDENT and name != teacher
-                found = losses(
-                    score_batch(model, sentence, words, x, mask), weights, taught if student else None
-                )
-                (found["loss"] / len(models)).backward()
-                terms |= {f"{name}.{term}": value.detach() for term, value in found.items()}
+        for name, model in list(models.items())[ranks.rank :: ranks.size]:
+            student = model.family == STUDENT and name != teacher
+            if student and isinstance(teacher, str):
+                with torch.no_grad():
+                    taught = score_batch(models[teacher], sentence, words, x, mask)
+            found = losses(score_batch(model, sentence, words, x, mask), weights, taught if student else None)
+            (found["loss"] / len(models)).backward()
+            terms |= {f"{name}.{term}": value.detach() for term, value in found.items()}
     with arithmetic(device, precision):
         _back(outputs, features, ranks)
     return _report(terms, models, ranks)

@@ -18,7 +18,7 @@ from vtr.training.clips import World
 from vtr.training.clips.claims import ActorClaim, Step, step_keys
 from vtr.training.clips.scene import TINTS, TURNS
 from vtr.training.clips.splits import part_of
-from vtr.training.crowds import Crowds, _seen
+from vtr.training.crowds import TURNED, Crowds, _seen
 from vtr.training.fresh import TowerSizes, fresh_towers, with_head
 from vtr.training.icons import SMALL, TILT, UNCERTAIN, Icons
 from vtr.training.naming import ByName
@@ -70,21 +70,22 @@ def test_only_admitted_tints(world):
 
 
 def test_only_admitted_turns(world):
-    icons = Icons(world)
-    for name, row in zip(icons.names, icons._turns, strict=True):
+    crowds = Crowds(world)
+    for name, row in zip(crowds.names, crowds._turns, strict=True):
         concept = world.concepts[name]
         claims = [(concept.upright, {"turn": turn}) for turn in TURNS] + [(concept.spins, {"motion": "spin"})]
         for (may, claim), admitted in zip(claims, row, strict=True):
             keys = list(step_keys(Step((ActorClaim(name, **claim),))))
             assert bool(admitted) == (may and all(part_of(key) == "train" for key in keys))
-    assert 0 < icons._turns.float().mean() < 1
-    icons._turns[:] = False
+    assert 0 < crowds._turns.float().mean() < 1
+    crowds._turns[:] = False
     draw = torch.Generator().manual_seed(0)
-    assert icons._angles(torch.zeros(50, dtype=torch.long), 1.0, draw).abs().max() <= TILT
-    icons._turns[:, 0] = True
-    angles = icons._angles(torch.zeros(500, dtype=torch.long), 1.0, draw)
+    assert crowds._angles(torch.zeros(50, dtype=torch.long), 1.0, draw).abs().max() <= TILT
+    crowds._turns[:, 0] = True
+    angles = crowds._angles(torch.zeros(2000, dtype=torch.long), 1.0, draw)
     turned = (angles - math.pi).abs() <= TILT
-    assert 0.15 < turned.float().mean() < 0.35 and (angles[~turned].abs() <= TILT).all()
+    assert float(turned.float().mean()) == pytest.approx(TURNED, abs=0.03)
+    assert (angles[~turned].abs() <= TILT).all()
 
 
 def test_things_are_turned_clockwise():

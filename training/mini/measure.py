@@ -1,9 +1,10 @@
-"""The table of the built-in models: every head of every run, on clips that training never saw.
+"""How good the built-in models are: every head of every run, on clips that training never saw.
 
 ``python -m vtr.training.mini.measure RUN... --sets FOLDER -o RESULTS.json``, where each RUN is a folder of
 `recipe` (one seed each) and FOLDER holds the test sets ``combinations`` and ``style`` of ``python -m
-vtr.training.clips``. Each clip's full caption searches all clips of its set, through the engine as users run
-it; beside it stand the recalls of the same weights in PyTorch and float32.
+vtr.training.clips``. Where RESULTS.json is there, the runs are added to those that it holds. Each clip's full
+caption searches all clips of its set, through the engine as users run it; beside it stand the recalls of the
+same weights in PyTorch and float32. `table` makes tables of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from vtr.engine import Engine
+from vtr.errors import UsageError
 from vtr.evaluation import Annotations, Evaluation, evaluate, evaluate_index, read_annotations
 from vtr.export.checkpoint import load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
@@ -32,22 +34,31 @@ from ..checkpoints import model_file
 from ..clips.write import ANNOTATIONS, ONE_CAPTION, VIDEOS
 from ..command import command
 from ..validate import score_matrix
-from .recipe import HEADS, WORDS
+from .recipe import HEADS, RECORD, WORDS
 
 SETS = ("combinations", "style")
 FIGURES = ("R@1", "R@5", "R@10", "MdR")
 
 
-def measure(runs: Sequence[Path], sets: Path) -> dict[str, Any]:
-    """Results by set, head and run: text to video, video to text, and R@1 in float32 PyTorch."""
-    results: dict[str, Any] = {"runs": len(runs), "sets": {}}
+def measure(runs: Sequence[Path], sets: Path, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Results by set, head and run: text to video, video to text, and R@1 in float32 PyTorch; and what each
+    run was made with. ``before``: the results of other runs, which come first.
+
+    Raises:
+        UsageError: a run is among those before.
+    """
+    recipes = [json.loads((run / RECORD).read_text(encoding="utf-8")) for run in runs]
+    known = before["runs"] if before else []
+    if twice := [run for run, recipe in zip(runs, recipes, strict=True) if recipe in known]:
+        raise UsageError(f"expected runs that were not measured yet; of {twice[0]} there are results")
+    results: dict[str, Any] = {"runs": [*known, *recipes], "sets": {}}
     with tempfile.TemporaryDirectory(prefix="vtr-measure-") as folder:
         for name in SETS:
             test = TestSet(sets / name, Path(folder) / name)
-            results["sets"][name] = {
-                "clips": len(test.captions.videos),
-                "heads": {head: [test.measure(run, head) for run in runs] for head in HEADS},
-            }
+            heads = {head: [test.measure(run, head) for run in runs] for head in HEADS}
+            if before:
+                heads = {head: before["sets"][name]["heads"][head] + found for head, found in heads.items()}
+            results["sets"][name] = {"clips": len(test.captions.videos), "heads": heads}
     return results
 
 
@@ -69,7 +80,7 @@ class TestSet:
         model = load_model(run, head)
         exact = evaluate(self.float32(model, self.captions, indexed), self.captions.targets, resamples=0)
         return {
-            "text_to_video": figures(found, "text_to_video"),
+            "text_to_video": figures(found, "text_to_video") | {"ranks": ranks(found)},
             "video_to_text": figures(found, "video_to_text"),
             "five_captions": figures(several, "text_to_video"),
             "float32": {"R@1": exact["text_to_video"].metrics["R@1"]},
@@ -97,25 +108,9 @@ def figures(found: Evaluation, direction: str) -> dict[str, Any]:
     return {name: [result.metrics[name], *result.intervals[name]] for name in FIGURES}
 
 
-def table(results: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown: for each set a line a head; means over runs, spread of R@1 over runs, and its interval."""
-    for name, found in results["sets"].items():
-        yield f"**{name}**: {found['clips']} clips, {results['runs']} runs"
-        yield ""
-        yield "| head | R@1 | runs | 95 % interval | R@5 | R@10 | video → text R@1 | float32 R@1 |"
-        yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-        for head, runs in found["heads"].items():
-            one = [run["text_to_video"]["R@1"] for run in runs]
-            mean = {key: np.mean([run["text_to_video"][key][0] for run in runs]) for key in FIGURES}
-            back = np.mean([run["video_to_text"]["R@1"][0] for run in runs])
-            exact = np.mean([run["float32"]["R@1"] for run in runs])
-            low, high = min(low for _, low, _ in one), max(high for _, _, high in one)
-            spread = f"{min(r for r, _, _ in one):.1f}–{max(r for r, _, _ in one):.1f}"
-            yield (
-                f"| {head} | {mean['R@1']:.1f} | {spread} | {low:.1f}–{high:.1f} | {mean['R@5']:.1f} | "
-                f"{mean['R@10']:.1f} | {back:.1f} | {exact:.1f} |"
-            )
-        yield ""
+def ranks(found: Evaluation) -> str:
+    """The rank of each caption's clip, in one line."""
+    return " ".join(map(str, found["text_to_video"].ranks))
 
 
 @command
@@ -126,11 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs, one a seed")
     parser.add_argument("--sets", type=Path, required=True, help="folder of the test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write or add to")
     given = parser.parse_args(arguments)
-    results = measure(given.runs, given.sets)
+    before = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else None
+    results = measure(given.runs, given.sets, before)
     given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(table(results)))
 
 
 if __name__ == "__main__":

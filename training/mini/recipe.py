@@ -17,15 +17,17 @@ again if they were not through. `measure` makes the table of results, `package` 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from vtr.errors import UsageError
 from vtr.export.checkpoint import load_checkpoint
 from vtr.export.models import ReferenceModel, build_model
 from vtr.export.options import ExportOptions
@@ -49,6 +51,7 @@ from .vocabulary import corpus, learn_merges, read_merges, vocabulary_size, writ
 
 FRAMES, WORDS = 12, 32
 VOCABULARY = "vocabulary.txt"
+RECORD = "recipe.json"  # the seed and the stages of a run
 LAYERS = 1  # of the temporal transformers
 TEACHER = "xclip"
 SIZE = SIZES["mini"]
@@ -81,15 +84,16 @@ class Stage:
     batch: int
     lr: float
     coef_lr: float = 1.0
+    freeze: int = 0  # as in `TrainOptions`
 
 
 STAGES = {
     "icons": Stage(4000, 256, 2e-3),
     "crowds": Stage(4000, 56, 1.5e-3),
-    "names": Stage(1500, 56, 1.5e-3),
+    "names": Stage(2000, 56, 1.5e-3),
     "things": Stage(400, 256, 1.5e-3),
     "stills": Stage(1500, 128, 1.5e-3),
-    "clips": Stage(1400, 64, 1e-3, coef_lr=0.5),
+    "clips": Stage(2100, 64, 1e-3, coef_lr=0.5, freeze=2),
 }
 
 
@@ -103,7 +107,12 @@ class Recipe:
     stages: Mapping[str, Stage] = field(default_factory=STAGES.copy)
 
     def run(self) -> None:
-        """All stages that are not done yet."""
+        """All stages that are not done yet.
+
+        Raises:
+            UsageError: the folder holds a run with another seed or other stages.
+        """
+        self._record()
         world = load_world()
         tokenizer = self.tokenizer(world)
         state: Mapping[str, Tensor] = fresh_towers(SIZE, len(tokenizer), self.seed)
@@ -114,13 +123,23 @@ class Recipe:
         state = self.towers("stills", GeneratedStills, state, world, tokenizer)
         self.export(self.clips(world, tokenizer, state))
 
+    def _record(self) -> None:
+        """Write what the run is made with, or compare it with what the folder says."""
+        path, made = self.out / RECORD, {"seed": self.seed, "stages": _plain(self.stages)}
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        elif (before := json.loads(path.read_text(encoding="utf-8"))) != made:
+            raise UsageError(
+                f"expected what {path} says, for a run goes on as it began: {before}; got {made}"
+            )
+
     def tokenizer(self, world: World) -> Tokenizer:
         """The tokenizer of the folder's vocabulary, which is made if it is not there."""
         from tokenizers import Tokenizer as LibraryTokenizer
 
         path = self.out / VOCABULARY
         if not path.exists():
-            self.out.mkdir(parents=True, exist_ok=True)
             write_merges(path, learn_merges(corpus(world)))
         size = vocabulary_size(len(read_merges(path)))
         return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(path, size)))
@@ -192,6 +211,7 @@ class Recipe:
         options = TrainOptions(
             lr=stage.lr,
             coef_lr=stage.coef_lr,
+            freeze=stage.freeze,
             warmup=0.03,
             weight_decay=0.05,
             teacher=teacher,
@@ -213,6 +233,10 @@ class Recipe:
                 name=f"mini-{name}",
                 vocab=self.out / VOCABULARY,
             )
+
+
+def _plain(stages: Mapping[str, Stage]) -> dict[str, dict[str, float]]:
+    return {name: asdict(stage) for name, stage in stages.items()}
 
 
 def build_heads(towers: Mapping[str, Tensor], seed: int) -> dict[str, ReferenceModel]:

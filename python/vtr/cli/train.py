@@ -68,6 +68,13 @@ count = click.IntRange(min=1)
 @click.option(
     "--coef-lr", type=float, help="Times --lr: the rate of the CLIP in it  [default: 0.001; with --size 1]"
 )
+@click.option(
+    "--freeze",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Parts of the image tower that stay as they are: its stem or patches, then stages or blocks.",
+)
 @click.option("--warmup", default=0.1, show_default=True, type=float, help="Share of the steps.")
 @click.option(
     "--precision",
@@ -181,8 +188,10 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
     coef_lr = given["coef_lr"]
     if coef_lr is None:
         coef_lr = 1.0 if given["size"] else TrainOptions.coef_lr
-    same = ("lr", "warmup", "precision", "device", "compile", "workers", "save_minutes", "processes")
-    options = TrainOptions(coef_lr=coef_lr, **{name: given[name] for name in same})
+    same = ("lr", "freeze", "warmup", "precision", "device", "compile", "processes", "workers")
+    options = TrainOptions(
+        coef_lr=coef_lr, save_minutes=given["save_minutes"], **{name: given[name] for name in same}
+    )
     out.mkdir(parents=True, exist_ok=True)
     source = generated(model, tokenizer, given) if given["clips"] else annotated(model, tokenizer, given, out)
     validate = validation(model, tokenizer, given, out, options) if given["validation"] else None
