@@ -2,7 +2,9 @@
 by hand."""
 
 import json
+import re
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from vtr.errors import UsageError
 from vtr.training.mini.measure import measure
 from vtr.training.mini.recipe import HEADS, RECORD, STAGES, Recipe
 from vtr.training.mini.table import interval, recalled, table, with_interval
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*ranks: int) -> dict:
@@ -26,7 +30,7 @@ def results(**heads: list) -> dict:
 
 def test_figures_are_means_over_runs():
     lines = list(table(results(ea=[run(1, 1, 5, 11), run(1, 2, 3, 4)])))
-    assert lines[0] == "2 runs, seeds 4, 7"
+    assert lines[0] == "Runs: 2 (seed 4, 7)."
     (row,) = (line for line in lines if line.startswith("| ea |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1].startswith("37.5 (") and cells[2:] == ["12.5", "87.5"]
@@ -76,3 +80,18 @@ def test_a_run_is_measured_once(tmp_path):
     (tmp_path / RECORD).write_text(json.dumps(made))
     with pytest.raises(UsageError, match="not measured yet"):
         measure([tmp_path], tmp_path / "sets", {"runs": [{"seed": 1, "stages": {}}, made], "sets": {}})
+
+
+def test_the_pages_say_what_was_measured():
+    """The tables of all runs, and in the README what the run that ships finds: the first one."""
+    results = json.loads((ROOT / "training/mini/results.json").read_text(encoding="utf-8"))
+    assert "\n".join(table(results)) in (ROOT / "training/README.md").read_text(encoding="utf-8")
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    first, ten = re.search(
+        r"right one first for (\d+) of 100 captions and among the first ten for (\d+)", text
+    ).groups()
+    other, other_ten = re.search(r"in a drawing style that it never saw, (\d+) and (\d+)", text).groups()
+    said = {"combinations": (first, ten), "style": (other, other_ten)}
+    for name, found in results["sets"].items():
+        shipped = found["heads"]["xclip"][:1]
+        assert said[name] == tuple(f"{100 * recalled(shipped, k).mean():.0f}" for k in (1, 10)), name

@@ -30,7 +30,8 @@ CLAIMS = (  # a head, the one that its paper compares it with, and how this is t
 def table(results: Mapping[str, Any]) -> Iterator[str]:
     """For each set a line a head, then what each claim comes to."""
     heads = next(iter(results["sets"].values()))["heads"]
-    yield f"{len(results['runs'])} runs, seeds {', '.join(str(run['seed']) for run in results['runs'])}"
+    seeds = ", ".join(str(run["seed"]) for run in results["runs"])
+    yield f"Runs: {len(results['runs'])} (seed {seeds})."
     yield ""
     columns = [f"{name} {figure}" for name in results["sets"] for figure in ("R@1", "float32", "R@10")]
     yield f"| head | {' | '.join(columns)} |"
