@@ -129,7 +129,7 @@ def test_files_decode_to_the_frames_that_are_drawn(world, tmp_path):
 def test_encoding_is_repeatable(world, tmp_path):
     scene = plan("train", 8, 1, world)
     digests = set()
-    for name in ("a.mp4", "b.mp4"):
+    for name in ("a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4"):
         encode(tmp_path / name, scene, draw_frames(scene, world.pictures))
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert len(digests) == 1 and not list(tmp_path.glob("*.part*"))

@@ -22,6 +22,8 @@ VIDEOS = "videos"
 ANNOTATIONS = "annotations.json"  # all captions, in MSR-VTT's format
 ONE_CAPTION = "one_caption.csv"  # the full caption of each clip, in the format of MSR-VTT 1k-A
 TRUTH = "truth.json"  # scenes, spans and claims
+# With its macroblock tree, x264 wrote twelve different files in forty encodings of one clip; without, one.
+X264 = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
 
 
 def write_set(folder: Path, entries: Sequence[Entry], split: str, world: World) -> None:
@@ -44,7 +46,7 @@ def encode(path: Path, scene: Scene, frames: Iterable[NDArray[np.uint8]]) -> Non
     import av
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
+    options = X264 if codec == "libx264" else {"qscale": "3"}
     partial = path.with_suffix(f".part{path.suffix}")
     with av.open(str(partial), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(scene.fps), options=options)
