@@ -22,8 +22,8 @@ VIDEOS = "videos"
 ANNOTATIONS = "annotations.json"  # all captions, in MSR-VTT's format
 ONE_CAPTION = "one_caption.csv"  # the full caption of each clip, in the format of MSR-VTT 1k-A
 TRUTH = "truth.json"  # scenes, spans and claims
-# With its macroblock tree, x264 wrote twelve different files in forty encodings of one clip; without, one.
-X264 = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
+# With its vector code x264 wrote twelve different files in forty encodings of one clip; without it, one.
+X264 = {"crf": "20", "preset": "veryfast", "x264-params": "asm=0"}
 
 
 def write_set(folder: Path, entries: Sequence[Entry], split: str, world: World) -> None:
