@@ -1,11 +1,12 @@
 """Leaving the first parts of an image tower as they are, as CLIP4Clip's ``freeze_layer_num`` does.
 
-What a tower knows of edges and colours serves every video. Where those parts do not learn, nothing is kept of
-them for the way back, which takes two thirds of a step's time, and they are wide maps of many places.
+What a tower knows of edges and colours serves every video. Its first parts have the largest maps: where they
+do not learn, nothing is kept for their way back, which is two thirds of a part's time in a step.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from torch import nn
@@ -28,16 +29,13 @@ def set_training(models: Mapping[str, ReferenceModel], freeze: int) -> None:
     """
     for model in models.values():
         model.requires_grad_(True).train()
-        parts = image_parts(model.clip.visual)
-        if freeze > len(parts):
-            raise UsageError(
-                f"expected at most {len(parts)} parts of the image tower to freeze, got {freeze}"
-            )
-        for part in parts[:freeze]:
-            for each in part:
-                each.requires_grad_(False)
-                if isinstance(each, nn.Module):
-                    each.eval()
+    parts = image_parts(next(iter(models.values())).clip.visual)
+    if freeze > len(parts):
+        raise UsageError(f"expected at most {len(parts)} parts of the image tower to freeze, got {freeze}")
+    for each in itertools.chain.from_iterable(parts[:freeze]):
+        each.requires_grad_(False)
+        if isinstance(each, nn.Module):
+            each.eval()
 
 
 def image_parts(tower: ResNetTower | VisionTower) -> list[Part]:

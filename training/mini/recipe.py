@@ -125,7 +125,8 @@ class Recipe:
 
     def _record(self) -> None:
         """Write what the run is made with, or compare it with what the folder says."""
-        path, made = self.out / RECORD, {"seed": self.seed, "stages": _plain(self.stages)}
+        path = self.out / RECORD
+        made = {"seed": self.seed, "stages": {name: asdict(stage) for name, stage in self.stages.items()}}
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
@@ -233,10 +234,6 @@ class Recipe:
                 name=f"mini-{name}",
                 vocab=self.out / VOCABULARY,
             )
-
-
-def _plain(stages: Mapping[str, Stage]) -> dict[str, dict[str, float]]:
-    return {name: asdict(stage) for name, stage in stages.items()}
 
 
 def build_heads(towers: Mapping[str, Tensor], seed: int) -> dict[str, ReferenceModel]:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from vtr.training.batches import Source
 
 RUN = "run.json"  # the settings of a run, which it is resumed with
+# Options that `TrainOptions` has by the same name and meaning.
+SAME = ("lr", "freeze", "warmup", "precision", "device", "compile", "processes", "workers", "save_minutes")
 
 path_type = click.Path(path_type=Path)
 file_type = click.Path(path_type=Path, dir_okay=False)
 count = click.IntRange(min=1)
+natural = click.IntRange(min=0)
 
 
 @click.command()
@@ -72,7 +75,7 @@ count = click.IntRange(min=1)
     "--freeze",
     default=0,
     show_default=True,
-    type=click.IntRange(min=0),
+    type=natural,
     help="Parts of the image tower that stay as they are: its stem or patches, then stages or blocks.",
 )
 @click.option("--warmup", default=0.1, show_default=True, type=float, help="Share of the steps.")
@@ -97,10 +100,10 @@ count = click.IntRange(min=1)
     "--workers",
     default=0,
     show_default=True,
-    type=click.IntRange(min=0),
+    type=natural,
     help="Processes that prepare batches.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--seed", default=0, show_default=True, type=natural)
 @click.option("--save-minutes", default=10.0, show_default=True, type=float, help="Between checkpoints.")
 @click.option("--no-bundle", "bundle", is_flag=True, flag_value=False, default=True, help="Do not export.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
@@ -188,10 +191,7 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
     coef_lr = given["coef_lr"]
     if coef_lr is None:
         coef_lr = 1.0 if given["size"] else TrainOptions.coef_lr
-    same = ("lr", "freeze", "warmup", "precision", "device", "compile", "processes", "workers")
-    options = TrainOptions(
-        coef_lr=coef_lr, save_minutes=given["save_minutes"], **{name: given[name] for name in same}
-    )
+    options = TrainOptions(coef_lr=coef_lr, **{name: given[name] for name in SAME})
     out.mkdir(parents=True, exist_ok=True)
     source = generated(model, tokenizer, given) if given["clips"] else annotated(model, tokenizer, given, out)
     validate = validation(model, tokenizer, given, out, options) if given["validation"] else None
