@@ -45,8 +45,7 @@ def cache_frames(
     """Decode every video whose frames are not in ``folder`` yet. Files that cannot be read are reported."""
     folder.mkdir(parents=True, exist_ok=True)
     cache = FrameCache()
-    same: dict[Path, list[Path]] = {}  # first file of a content: all files of it
-    places: dict[Path, Path] = {}
+    same: dict[Path, list[Path]] = {}  # the frames of a content: all files of it
     videos = list(dict.fromkeys(videos))
     with make_progress(progress, "decoding") as shown:
         shown.total(len(videos))
@@ -57,21 +56,19 @@ def cache_frames(
                 cache.failed.append(Failure(video, f"cannot be read: {error.strerror or error}"))
                 shown.step(video.name, "failed")
                 continue
-            first = next((other for other, there in places.items() if there == place), video)
-            same.setdefault(first, []).append(video)
-            places.setdefault(first, place)
-        new = []
-        for first, place in places.items():
+            same.setdefault(place, []).append(video)
+        new: dict[Path, Path] = {}  # first file of a content: where its frames shall lie
+        for place, files in same.items():
             if place.exists():
-                cache.frames.update(dict.fromkeys(same[first], place))
-                shown.step(first.name, "known", len(same[first]))
+                cache.frames.update(dict.fromkeys(files, place))
+                shown.step(files[0].name, "known", len(files))
             else:
-                new.append(first)
+                new[files[0]] = place
         if new:
             with DecodePool(workers, sampling) as pool:
                 for first, result in pool.map(new):
-                    _keep(cache, same[first], places[first], result)
-                    shown.step(first.name, "decoded", len(same[first]))
+                    _keep(cache, same[new[first]], new[first], result)
+                    shown.step(first.name, "decoded", len(same[new[first]]))
     return cache
 
 

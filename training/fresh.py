@@ -20,6 +20,7 @@ from vtr.export.layouts import canonical
 from vtr.export.options import FAMILIES, SE_TYPES, SIM_HEADERS
 from vtr.export.resnet import HEAD_WIDTH as POOL_WIDTH
 from vtr.export.resnet import LAST_MAP, STRIDE, ResNetSpec, ResNetTower
+from vtr.export.synthetic import PAIRS
 
 TEMPERATURE = 0.07  # of the first logit scale
 STD = 0.02
@@ -130,6 +131,7 @@ def with_head(
     keep_rate: float = KEEP_RATE,
     layers: int | None = None,
     reduction: float = REDUCTION,
+    pair: str = "unity",
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Towers with a new head of a family: a checkpoint under published keys.
@@ -142,9 +144,11 @@ def with_head(
         keep_rate: TC-MGC keeps int(words · keep_rate) similarities.
         layers: of seqTransf and tightTransf (default: 4, at most the text tower's).
         reduction: EA's ratio r: gates of int(frames // r) hidden units; r < 1 expands.
+        pair: of EA's types with two gates: "unity" gives both r, "squeeze_expand" (r > 1) and
+            "expand_squeeze" (r < 1) the second one 1 / r.
 
     Raises:
-        UsageError: no such family, header or variant.
+        UsageError: no such family, header, variant or pair, or a ratio that leaves a gate no unit.
     """
     header = header or HEADERS.get(family, "meanP")
     if family not in FAMILIES or header not in SIM_HEADERS:
@@ -157,7 +161,7 @@ def with_head(
     draw = _Draw(seed)
     _add_temporal(draw, towers, header, dim, frames, layers)
     if family == "ea":
-        _add_gates(draw, variant or "excitation_aggregation", frames, reduction)
+        _add_gates(draw, variant or "excitation_aggregation", frames, reduction, pair)
     elif family == "teachclip":
         draw.linear("frameLinear", dim, dim)
         draw.linear("frameLinear2", 1, dim)
@@ -248,7 +252,7 @@ def _copy_blocks(draw: _Draw, towers: Mapping[str, Tensor], prefix: str, dim: in
             draw.tensors[key.replace("clip.transformer", prefix)] = value.clone()
 
 
-def _add_gates(draw: _Draw, variant: str, frames: int, reduction: float) -> None:
+def _add_gates(draw: _Draw, variant: str, frames: int, reduction: float, pair: str) -> None:
     names = {
         "excitation": ("se_block",),
         "aggregation": ("se_block",),
@@ -258,8 +262,15 @@ def _add_gates(draw: _Draw, variant: str, frames: int, reduction: float) -> None
     }
     if variant not in names:
         raise UsageError(f"expected a block type as one of {', '.join(SE_TYPES)}; got {variant!r}")
-    hidden = int(frames // reduction)
-    for name in names[variant]:
+    if pair not in PAIRS:
+        raise UsageError(f"expected a pair of gates as one of {', '.join(PAIRS)}; got {pair!r}")
+    if not 1 / frames <= reduction <= frames:
+        raise UsageError(f"expected a reduction from 1/{frames} to {frames}, the frames; got {reduction:g}")
+    if pair != "unity" and (reduction > 1) != (pair == "squeeze_expand"):
+        raise UsageError(f"{pair} begins with a reduction that does so, above 1 or below; got {reduction:g}")
+    ratios = (reduction, reduction if pair == "unity" else 1 / reduction)
+    for name, ratio in zip(names[variant], ratios, strict=False):
+        hidden = int(frames // ratio)
         draw.linear(f"{name}.fc.0", hidden, frames)
         draw.linear(f"{name}.fc.2", frames, hidden)
 

@@ -59,7 +59,8 @@ def train(
     threads.
 
     Raises:
-        UsageError: models, teacher or batches that do not go together; fewer parts than to freeze.
+        UsageError: models, teacher or batches that do not go together; fewer parts than to freeze; fewer
+            batches than processes.
         CheckpointError: ``out/last.pt`` is damaged or of another run.
         TrainingError: the loss or its gradient is not finite; the message names the step.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the step was finished and saved.
@@ -67,6 +68,10 @@ def train(
     if teacher is not None and options.teacher is not None:
         raise UsageError("expected a teacher apart or the name of one of the models, got both")
     check_models(models, teacher or options.teacher)
+    if len(source) < options.processes:
+        raise UsageError(
+            f"expected a batch for each of the {options.processes} processes, got {len(source)} in all"
+        )
     Path(out).mkdir(parents=True, exist_ok=True)
 
     def work(ranks: Ranks) -> None:
@@ -92,8 +97,11 @@ def prepare_processor() -> None:
     torch.set_flush_denormal(True)
 
 
-def pick_device(device: str) -> str:
-    """ "auto" becomes "cuda" where there is one."""
+def pick_device(device: str, processes: int = 1) -> str:
+    """ "auto" becomes "cuda" where there is one. Several processes train on processors: they are forked, as a
+    process that has asked for a GPU must not be."""
+    if processes > 1:
+        return "cpu"
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise UsageError("device cuda was asked for, but PyTorch finds no GPU")
@@ -130,7 +138,7 @@ class _Run:
         self.models, self.source, self.options, self.out = models, source, options, out
         self.validate = validate
         self.ranks = ranks
-        self.device = pick_device(options.device)
+        self.device = pick_device(options.device, options.processes)
         self.precision = pick_precision(options.precision, self.device)
         self.teacher: ReferenceModel | str | None = options.teacher
         if teacher is not None:
@@ -138,7 +146,9 @@ class _Run:
         for model in models.values():
             model.to(self.device)
         set_training(models, options.freeze)
-        self.optimizer = make_optimizer(models, options.lr, options.coef_lr, options.weight_decay)
+        self.optimizer = make_optimizer(
+            models, options.lr, options.coef_lr, options.weight_decay, options.afa_lr
+        )
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.progressed = Progressed()
         if (out / LAST).exists():

@@ -1,5 +1,7 @@
 """Adam with decoupled weight decay as CLIP4Clip and its successors set it up: none where it makes no sense,
-and a smaller learning rate for the CLIP that the model started from than for what is new.
+and a smaller learning rate for the CLIP that the model started from than for what is new. TeachCLIP's trainer
+gives the matrices of its attentional frame aggregation a larger one. (These trainers' Adam takes its first
+averages as they are; PyTorch's, which is used here, corrects them for having begun at zero.)
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ BETAS = (0.9, 0.98)
 EPS = 1e-6
 LARGEST_SCALE = math.log(100)  # of logit_scale: the published clamp
 CLIP = "clip."
+AFA = ("frameLinear.weight", "frameLinear2.weight")
 
 
 def published_name(name: str) -> str:
@@ -44,27 +47,36 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def make_optimizer(
-    models: Mapping[str, nn.Module], lr: float, coef_lr: float, weight_decay: float
+    models: Mapping[str, nn.Module], lr: float, coef_lr: float, weight_decay: float, afa_lr: float = 1.0
 ) -> torch.optim.AdamW:
-    """AdamW over all models. Each group has ``"name"``, ``"initial_lr"`` (lr, or lr · coef_lr for ``clip.*``)
-    and ``"names"``, the parameters in it. Frozen models and parameters are left out."""
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    """AdamW over all models. Each group has ``"name"``, ``"names"`` (the parameters in it), ``"initial_lr"``:
+    lr, times ``coef_lr`` for ``clip.*`` and ``afa_lr`` for `AFA`. Frozen models and parameters are left out.
+    """
+    coefficients = {"clip": coef_lr, "afa": afa_lr, "new": 1.0}
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in named_parameters(models):
-        clip = name.partition("/")[2].startswith(CLIP)
+        kind = _kind(name.partition("/")[2])
         decay = decays(name, parameter)
-        rate = lr * coef_lr if clip else lr
+        rate = lr * coefficients[kind]
         fresh = {
-            "name": ("clip" if clip else "new") + ("" if decay else ", no decay"),
+            "name": kind + ("" if decay else ", no decay"),
             "params": [],
             "names": [],
             "lr": rate,
             "initial_lr": rate,
             "weight_decay": weight_decay if decay else 0.0,
         }
-        group = groups.setdefault((clip, decay), fresh)
+        group = groups.setdefault((kind, decay), fresh)
         group["params"].append(parameter)
         group["names"].append(name)
     return torch.optim.AdamW(list(groups.values()), lr=lr, betas=BETAS, eps=EPS)
+
+
+def _kind(name: str) -> str:
+    """What a parameter belongs to, by its published name."""
+    if name.startswith(CLIP):
+        return "clip"
+    return "afa" if name in AFA else "new"
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -20,6 +20,7 @@ class TrainOptions:
 
     lr: float = 1e-4  # of new modules, at its highest
     coef_lr: float = 1e-3  # times lr: the learning rate of ``clip.*``
+    afa_lr: float = 10.0  # times lr: that of TeachCLIP's frameLinear matrices
     freeze: int = 0  # parts of the image tower, from the pixels on, that do not learn (`freezing`)
     warmup: float = 0.1  # share of the steps that warm up
     weight_decay: float = 0.2
@@ -39,7 +40,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         for name in ("lr", "save_minutes", "clip_norm"):
             self._check(name, "a positive number", _number(getattr(self, name)) and getattr(self, name) > 0)
-        for name in ("coef_lr", "weight_decay"):
+        for name in ("coef_lr", "afa_lr", "weight_decay"):
             self._check(name, "a number from 0", _number(getattr(self, name)) and getattr(self, name) >= 0)
         self._check("warmup", "a number from 0 to 1", _number(self.warmup) and 0 <= self.warmup <= 1)
         self._check("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)

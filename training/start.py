@@ -23,6 +23,8 @@ class Start:
     header: str | None = None
     se_type: str | None = None
     keep_rate: float | None = None  # TC-MGC, of a new head
+    reduction: float | None = None  # EA-CLIP4Clip, of a new head
+    pair: str | None = None  # EA-CLIP4Clip, of a new head with two gates; default "unity"
     frames: int | None = None
     words: int | None = None
     fps: int = 1
@@ -38,7 +40,8 @@ def start_model(start: Start) -> ReferenceModel:
     towers are taken and get a new head.
 
     Raises:
-        UsageError: neither a checkpoint nor a size, or both; no family where the checkpoint has none.
+        UsageError: neither a checkpoint nor a size, or both; no family where the checkpoint has none; gates
+            of EA-CLIP4Clip for a head that is not new, or of another family.
         CheckpointError: the checkpoint cannot be read, or its sizes are not the wanted ones.
     """
     if (start.source is None) == (start.size is None):
@@ -46,7 +49,10 @@ def start_model(start: Start) -> ReferenceModel:
             "expected either a checkpoint to start from (--from) or the size of a new model (--size)"
         )
     state = None if start.source is None else load_checkpoint(start.source)
-    if state is not None and _is_wanted(state, start):
+    taken = state is not None and _is_wanted(state, start)
+    if (start.reduction or start.pair) and (taken or start.family != "ea"):
+        raise UsageError("--reduction and --pair are of the gates of a new head, with --family ea")
+    if state is not None and taken:
         return _build(state, start)
     if start.family is None:
         raise UsageError(
@@ -66,7 +72,7 @@ def _is_wanted(state: Checkpoint, start: Start) -> bool:
 
 
 def _with_new_head(state: Checkpoint | None, start: Start) -> Checkpoint:
-    from .fresh import KEEP_RATE, fresh_checkpoint, with_head
+    from .fresh import KEEP_RATE, REDUCTION, fresh_checkpoint, with_head
 
     assert start.family is not None
     if state is None:
@@ -80,6 +86,8 @@ def _with_new_head(state: Checkpoint | None, start: Start) -> Checkpoint:
         frames=start.frames or DEFAULT_FRAMES,
         words=start.words or DEFAULT_WORDS,
         keep_rate=KEEP_RATE if start.keep_rate is None else start.keep_rate,
+        reduction=REDUCTION if start.reduction is None else start.reduction,
+        pair=start.pair or "unity",
         seed=start.seed,
     )
     return Checkpoint(tensors, state.facts)

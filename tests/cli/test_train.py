@@ -3,10 +3,12 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.numpy import load_file  # noqa: E402
 from support import run_command, write_video  # noqa: E402
 
 from vtr.cli import main  # noqa: E402
@@ -101,7 +103,7 @@ def test_resuming_goes_on_where_the_run_stopped(data, tmp_path, monkeypatch):
     assert "holds a run already" in train(data, tmp_path / "whole", *more, status=2)
     assert "no run to resume" in train(data, tmp_path / "none", *more, "--resume", status=2)
     monkeypatch.setattr(AnnotatedClips, "__getitem__", interrupted)
-    train(data, tmp_path / "half", *more, status=130)
+    train(data, tmp_path / "half", *more, "--save-minutes", 1e-9, status=130)
     monkeypatch.setattr(AnnotatedClips, "__getitem__", whole)
     told = train(data, tmp_path / "half", *more, "--resume", "--lr", 1, status=2)
     assert "lr was 0.0001 and is 1.0" in told
@@ -110,12 +112,55 @@ def test_resuming_goes_on_where_the_run_stopped(data, tmp_path, monkeypatch):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_validation_picks_the_best_model(data, tmp_path):
+def test_every_epoch_is_validated_and_the_best_model_exported(data, tmp_path, monkeypatch):
+    scores = iter([np.eye(3), 1 - np.eye(3)])  # the first epoch is always right, the second never
+    monkeypatch.setattr("vtr.training.validate.score_matrix", lambda *given: next(scores))
     out = tmp_path / "run"
-    train(data, out, "--from", data / "xclip.bin", "--validation", data / "validation.csv", "--no-bundle")
+    said = train(data, out, "--from", data / "xclip.bin", "--validation", data / "validation.csv")
+    assert "3 of the 3 videos to validate on are trained on, too" in said
     found = [line for line in log(out) if "validation.score" in line]
-    assert found[-1]["step"] == 4 and {"validation.R@1", "validation.MdR"} <= found[-1].keys()
-    assert (out / "best.safetensors").exists() and not (out / "bundle").exists()
+    assert [line["step"] for line in found] == [2, 4]
+    assert {"validation.R@1", "validation.MdR"} <= found[0].keys()
+    assert [line["validation.score"] for line in found] == [100, 0]
+    best, last = (load_checkpoint(out / f"{name}.safetensors") for name in ("best", "model"))
+    assert any(not torch.equal(best[key], last[key]) for key in best)
+    head = load_file(out / "bundle" / "head.safetensors")
+    assert torch.equal(torch.from_numpy(head["global_mat_weight"]), best["global_mat_weight"])
+
+
+def test_msrvtt_as_published_trains_on_one_split_and_validates_on_another(data, tmp_path):
+    splits = ["train"] * 4 + ["validate", "test"]
+    document = {
+        "videos": [{"video_id": f"v{n}", "split": split} for n, split in enumerate(splits)],
+        "sentences": [{"video_id": f"v{n}", "caption": text} for n, text in enumerate(SAYS)],
+    }
+    (tmp_path / "msrvtt.json").write_text(json.dumps(document))
+    arguments = ["train", tmp_path / "msrvtt.json", "--videos", data / "videos", "--batch", 2, "--epochs", 1]
+    arguments += ["--from", data / "xclip.bin", "--device", "cpu", "--no-bundle"]
+    arguments += ["--validation", tmp_path / "msrvtt.json"]
+    said = vtr(*arguments, "-o", tmp_path / "run")
+    assert "trained on, too" not in said
+    assert len(list((tmp_path / "run" / "frames").iterdir())) == 5  # and not the one to test on
+    assert [line["step"] for line in log(tmp_path / "run") if "validation.score" in line] == [2]
+    said = vtr(*arguments, "--validation-split", "train", "-o", tmp_path / "other")
+    assert "4 of the 4 videos to validate on are trained on, too" in said
+
+
+def test_a_command_that_failed_before_its_first_step_can_be_mended(data, tmp_path):
+    more = ("--from", data / "xclip.bin", "--no-bundle")
+    assert "at most 2 parts" in train(data, tmp_path / "run", *more, "--freeze", 99, status=2)
+    train(data, tmp_path / "run", *more)
+
+
+@pytest.mark.parametrize(
+    ("pair", "reduction", "hidden"),
+    [("unity", 2, (2, 2)), ("squeeze_expand", 2, (2, 8)), ("expand_squeeze", 0.5, (8, 2))],
+)
+def test_the_gates_of_ea_are_as_asked_for(pair, reduction, hidden, data, tmp_path):
+    more = ("--from", data / "clip.pt", "--no-bundle", *HEAD)
+    train(data, tmp_path / "run", *more, "--family", "ea", "--pair", pair, "--reduction", reduction)
+    state = load_checkpoint(tmp_path / "run" / "model.safetensors")
+    assert tuple(len(state[f"se_block.{name}.fc.0.weight"]) for name in ("scale", "aggregate")) == hidden
 
 
 @pytest.mark.parametrize(
@@ -141,6 +186,16 @@ def test_validation_picks_the_best_model(data, tmp_path):
         (
             ["train.csv", "--videos", "videos", "-o", "out", "--from", "xclip.bin", "--teacher", "xclip.bin"],
             "a teacher teaches models of the family teachclip",
+        ),
+        (["--clips", "--fps", "2", "-o", "out"], "leave --fps and --slice out"),
+        (["--clips", "--epochs", "2", "-o", "out"], "--epochs are for ANNOTATIONS"),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--validation-split", "x"],
+            "give --validation too",
+        ),
+        (
+            ["train.csv", "--videos", "videos", "-o", "out", "--from", "xclip.bin", "--pair", "unity"],
+            "of the gates of a new head, with --family ea",
         ),
     ],
 )

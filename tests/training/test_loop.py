@@ -15,7 +15,7 @@ from vtr.export.checkpoint import load_checkpoint  # noqa: E402
 from vtr.export.models import build_model  # noqa: E402
 from vtr.export.options import ExportOptions  # noqa: E402
 from vtr.training.checkpoints import Progressed, load_run, published_state, save_run  # noqa: E402
-from vtr.training.loop import TrainingError, pick_precision, train  # noqa: E402
+from vtr.training.loop import TrainingError, pick_device, pick_precision, train  # noqa: E402
 from vtr.training.losses import LossWeights  # noqa: E402
 from vtr.training.optimizer import make_optimizer  # noqa: E402
 from vtr.training.options import TrainOptions  # noqa: E402
@@ -229,6 +229,16 @@ def test_options_are_checked(change, message):
         TrainOptions(**change)
 
 
+def test_several_processes_never_look_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == "cuda" and pick_device("auto", processes=2) == "cpu"
+
+
+def test_every_process_needs_a_batch(tmp_path):
+    with pytest.raises(UsageError, match="a batch for each of the 3 processes, got 2 in all"):
+        train({"m": make_model("meanP")}, Batches(2), options(processes=3), tmp_path)
+
+
 def test_models_that_do_not_go_together_are_refused(tmp_path):
     source = Batches(1)
     with pytest.raises(UsageError, match="share one clip module"):
@@ -263,6 +273,8 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_precision_is_what_was_asked_for():
+@pytest.mark.parametrize(("amx", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_precision_is_what_was_asked_for_or_what_is_fast(amx, expected, monkeypatch):
+    monkeypatch.setattr("vtr.training.loop._has_amx", lambda: amx)
     assert pick_precision("fp32", "cpu") == "fp32" and pick_precision("bf16", "cpu") == "bf16"
-    assert pick_precision("auto", "cpu") in ("fp32", "bf16")
+    assert pick_precision("auto", "cpu") == expected

@@ -59,6 +59,13 @@ def test_groups():
     assert {group["lr"] for group in optimizer.param_groups} == {1e-4, 1e-3}
 
 
+def test_the_matrices_of_teachclips_frame_aggregation_have_a_rate_of_their_own():
+    optimizer = make_optimizer({"m": make_model("teachclip")}, 1e-3, 0.1, 0.2, afa_lr=10)
+    rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+    assert rates["m/frameLinear.weight"] == rates["m/frameLinear2.weight"] == pytest.approx(1e-2)
+    assert rates["m/frameLinear.bias"] == rates["m/frameLinear2.bias"] == pytest.approx(1e-3)
+
+
 def test_shared_and_frozen_parameters():
     first, second = make_model("meanP"), make_model("xclip")
     second.clip = first.clip

@@ -75,6 +75,9 @@ def test_a_new_model_of_a_size(monkeypatch):
         ({"size": "mini"}, UsageError, "expected a family"),
         ({"size": "mini", "family": "clip4clip", "header": "x"}, UsageError, "header"),
         ({"source": "none.pt", "family": "tcmgc"}, CheckpointError, "no such file"),
+        ({"size": "mini", "family": "xclip", "pair": "unity"}, UsageError, "of a new head, with --family ea"),
+        ({"size": "mini", "family": "ea", "reduction": 99.0}, UsageError, "from 1/12 to 12"),
+        ({"size": "mini", "family": "ea", "pair": "squeeze_expand", "reduction": 0.5}, UsageError, "above 1"),
     ],
 )
 def test_what_cannot_be_started(given, error, message):

@@ -212,6 +212,7 @@ class Recipe:
         options = TrainOptions(
             lr=stage.lr,
             coef_lr=stage.coef_lr,
+            afa_lr=1.0,
             freeze=stage.freeze,
             warmup=0.03,
             weight_decay=0.05,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,21 @@ import click
 from vtr.cli.eval import PROTOCOLS
 from vtr.cli.options import sampling_options
 from vtr.errors import BackendError, UsageError
-from vtr.files import find_videos, printable
 
 if TYPE_CHECKING:
-    from vtr.evaluation import Annotations
+    from vtr.export.models import ReferenceModel
     from vtr.tokenizer import Tokenizer
-    from vtr.training.batches import Source
 
 RUN = "run.json"  # the settings of a run, which it is resumed with
-# Options that `TrainOptions` has by the same name and meaning.
-SAME = ("lr", "freeze", "warmup", "precision", "device", "compile", "processes", "workers", "save_minutes")
+# Options that `Start` and `TrainOptions` have by the same name and meaning.
+OF_START = (
+    "source", "size", "family", "header", "se_type", "reduction", "pair", "keep_rate", "frames", "words",
+    "fps", "slice", "seed",
+)  # fmt: skip
+OF_OPTIONS = (
+    "lr", "afa_lr", "freeze", "warmup", "precision", "device", "compile", "processes", "workers",
+    "save_minutes",
+)  # fmt: skip
 
 path_type = click.Path(path_type=Path)
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -55,21 +61,57 @@ natural = click.IntRange(min=0)
     ),
     help="EA-CLIP4Clip: the type of its block.",
 )
+@click.option(
+    "--reduction",
+    type=float,
+    help="EA-CLIP4Clip: frames by hidden units of a new gate; below 1 it expands  [default: 4]",
+)
+@click.option(
+    "--pair",
+    type=click.Choice(["unity", "squeeze_expand", "expand_squeeze"]),
+    help="EA-CLIP4Clip: how the second of two new gates goes with the first  [default: unity]",
+)
 @click.option("--keep-rate", type=float, help="TC-MGC: share of the similarities that are kept.")
 @click.option("--teacher", help="TeachCLIP: a trained checkpoint, of X-CLIP say, to learn from.")
 @sampling_options
 @click.option("--vocab", type=path_type, help="CLIP vocabulary or tokenizer.json to use.")
-@click.option("--protocol", default="auto", show_default=True, type=click.Choice(PROTOCOLS))
 @click.option(
-    "--split", help="File that lists the videos to train on; for MSR-VTT's JSON also a split's name."
+    "--protocol",
+    default="auto",
+    show_default=True,
+    type=click.Choice(PROTOCOLS),
+    help="What ANNOTATIONS is; --validation is recognised.",
 )
-@click.option("--validation", type=file_type, help="Captions that pick the best model, on --videos too.")
-@click.option("--epochs", default=5, show_default=True, type=count, help="Times that every video is seen.")
+@click.option(
+    "--split",
+    help="File that lists the videos to train on; for MSR-VTT's JSON also a split's name  [default: train]",
+)
+@click.option(
+    "--validation",
+    type=file_type,
+    help="Captions, of --videos too, whose R@1 after each epoch picks the best model, which is exported.",
+)
+@click.option(
+    "--validation-split",
+    help="As --split, of --validation  [default: validate in MSR-VTT's JSON, else all of it]",
+)
+@click.option(
+    "--epochs",
+    type=count,
+    help="Times that every video is seen, with one of its captions drawn anew  [default: 5]",
+)
 @click.option("--steps", type=count, help="Steps in all; with --clips  [default: 1000]")
 @click.option("--batch", default=32, show_default=True, type=count, help="Videos a step.")
 @click.option("--lr", default=1e-4, show_default=True, type=float, help="Learning rate of what is new.")
 @click.option(
     "--coef-lr", type=float, help="Times --lr: the rate of the CLIP in it  [default: 0.001; with --size 1]"
+)
+@click.option(
+    "--afa-lr",
+    default=10.0,
+    show_default=True,
+    type=float,
+    help="Times --lr: the rate of TeachCLIP's frame aggregation.",
 )
 @click.option(
     "--freeze",
@@ -134,12 +176,20 @@ def command(out: Path, resume: bool, threads: int | None, **given: Any) -> None:
 
 def check_data(given: Mapping[str, Any]) -> None:
     """Refuse data that contradicts itself, before anything is read."""
-    if given["clips"] and (given["annotations"] or given["videos"] or given["validation"]):
-        raise UsageError("expected either --clips or ANNOTATIONS with --videos, got both")
-    if not given["clips"] and not (given["annotations"] and given["videos"]):
+    if given["clips"]:
+        if any(given[name] for name in ("annotations", "videos", "validation")):
+            raise UsageError("expected either --clips or ANNOTATIONS with --videos, got both")
+        if any(given[name] for name in ("split", "validation_split", "epochs")):
+            raise UsageError("--split, --validation-split and --epochs are for ANNOTATIONS, not for --clips")
+        if (given["fps"], given["slice"]) != (1, "uniform"):
+            raise UsageError("--clips are sampled once a second, all of them: leave --fps and --slice out")
+        return
+    if not (given["annotations"] and given["videos"]):
         raise UsageError("expected ANNOTATIONS and --videos FOLDER to train on (or --clips)")
-    if given["steps"] and not given["clips"]:
+    if given["steps"]:
         raise UsageError("--steps is for --clips; with ANNOTATIONS, --epochs says how long to train")
+    if given["validation_split"] and not given["validation"]:
+        raise UsageError("--validation-split says what of --validation to take: give --validation too")
 
 
 def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,14 +202,16 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_output(out: Path, resume: bool, settings: Mapping[str, Any]) -> None:
     """Refuse to start over a run that is there, or to go on with another one."""
-    record = out / RUN
+    from vtr.training.checkpoints import LAST
+
+    there = (out / LAST).exists()  # what ended before its first checkpoint is no run yet
     if not resume:
-        if record.exists():
+        if there:
             raise UsageError(f"{out} holds a run already: go on with it (--resume), or name another folder")
         return
-    if not record.exists():
+    if not there or not (out / RUN).exists():
         raise UsageError(f"there is no run to resume in {out}: leave --resume out")
-    before = json.loads(record.read_text(encoding="utf-8"))
+    before = json.loads((out / RUN).read_text(encoding="utf-8"))
     other = [name for name in settings if settings[name] != before.get(name)]
     if other:
         told = "; ".join(f"{name} was {before.get(name)!r} and is {settings[name]!r}" for name in other)
@@ -168,7 +220,8 @@ def check_output(out: Path, resume: bool, settings: Mapping[str, Any]) -> None:
 
 def run(out: Path, given: Mapping[str, Any]) -> None:
     """Everything from the first model to the bundle."""
-    from vtr.export import ExportOptions, build_model, export_model, load_checkpoint
+    from vtr.cli.train_data import annotated, generated, validation
+    from vtr.export import ExportOptions, build_model, load_checkpoint
     from vtr.export.tokenizer import has_tokenizer
     from vtr.training.loop import prepare_processor, train
     from vtr.training.options import TrainOptions
@@ -179,8 +232,7 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
     vocab = given["vocab"]
     if vocab is None and given["source"] and has_tokenizer(Path(given["source"])):
         vocab = Path(given["source"])
-    names = ("source", "size", "family", "header", "se_type", "keep_rate", "frames", "words", "fps", "slice")
-    start = Start(**{name: given[name] for name in names}, vocab=tokens_of(vocab), seed=given["seed"])
+    start = Start(**{name: given[name] for name in OF_START}, vocab=tokens_of(vocab))
     model = start_model(start)
     sizes = {"frames": model.sizes["frames"], "words": model.sizes["words"]}
     tokenizer = read_tokenizer(vocab, model.sizes["vocab"])
@@ -188,22 +240,34 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
     if given["teacher"]:
         teacher = build_model(load_checkpoint(given["teacher"]), ExportOptions(**sizes))
     check_models({"model": model}, teacher)
-    coef_lr = given["coef_lr"]
-    if coef_lr is None:
-        coef_lr = 1.0 if given["size"] else TrainOptions.coef_lr
-    options = TrainOptions(coef_lr=coef_lr, **{name: given[name] for name in SAME})
+    usual = 1.0 if given["size"] else TrainOptions.coef_lr
+    coef_lr = usual if given["coef_lr"] is None else given["coef_lr"]
+    options = TrainOptions(coef_lr=coef_lr, **{name: given[name] for name in OF_OPTIONS})
     out.mkdir(parents=True, exist_ok=True)
-    source = generated(model, tokenizer, given) if given["clips"] else annotated(model, tokenizer, given, out)
-    validate = validation(model, tokenizer, given, out, options) if given["validation"] else None
+    validate = None
+    if given["clips"]:
+        source: Any = generated(model, tokenizer, given)
+    else:
+        source = annotated(model, tokenizer, given, out)
+        if given["validation"]:
+            validate = validation(model, tokenizer, given, out, options, trained=source.videos)
+            options = replace(options, validate_steps=max(1, source.steps // options.processes))
     (out / RUN).write_text(json.dumps(settings_of(given), indent=2) + "\n", encoding="utf-8")
     train({"model": model}, source, options, out, teacher=teacher, validate=validate, progress=True)
-    if not given["bundle"]:
+    if given["bundle"]:
+        export(model, vocab, out, given)
+    else:
         click.echo(f"{out}: {model.family}, {model.sim_header}; see vtr export")
-        return
-    best = out / "best.safetensors"
-    if best.exists():
-        told = ExportOptions(**sizes, fps=given["fps"], slice=given["slice"], se_type=model.variant)
-        model = build_model(load_checkpoint(best), told)
+
+
+def export(model: ReferenceModel, vocab: Path | None, out: Path, given: Mapping[str, Any]) -> None:
+    """The bundle of a run: of the best model where validation picked one, else of the last."""
+    from vtr.export import ExportOptions, build_model, export_model, load_checkpoint
+
+    if given["validation"]:
+        told = {name: model.sizes[name] for name in ("frames", "words")}
+        told |= {"fps": given["fps"], "slice": given["slice"], "se_type": model.variant}
+        model = build_model(load_checkpoint(out / "best.safetensors"), ExportOptions(**told))
     export_model(
         model.cpu().eval().requires_grad_(False),
         out / "bundle",
@@ -233,103 +297,3 @@ def read_tokenizer(vocab: Path | None, size: int) -> Tokenizer:
     from vtr.tokenizer import Tokenizer
 
     return Tokenizer(LibraryTokenizer.from_str(tokenizer_json(vocab, size)))
-
-
-def generated(model: Any, tokenizer: Tokenizer, given: Mapping[str, Any]) -> Source:
-    """Clips that are drawn as they are needed."""
-    from vtr.training.clips import load_world
-    from vtr.training.procedural import GeneratedClips
-
-    return GeneratedClips(
-        load_world(),
-        tokenizer,
-        batch=given["batch"],
-        steps=given["steps"] or 1000,
-        frames=model.sizes["frames"],
-        size=model.sizes["image"],
-        words=model.sizes["words"],
-        seed=given["seed"],
-    )
-
-
-def annotated(model: Any, tokenizer: Tokenizer, given: Mapping[str, Any], out: Path) -> Source:
-    """The videos that ANNOTATIONS names, decoded."""
-    from vtr.training.annotated import AnnotatedClips
-
-    captions = read_captions(given["annotations"], given["protocol"], given["split"])
-    kept, paths = cached_videos(captions, given["videos"], model, out)
-    texts: list[list[str]] = [[] for _ in kept.videos]
-    for text, video in zip(kept.texts, kept.targets, strict=True):
-        texts[video].append(text)
-    return AnnotatedClips(
-        paths,
-        texts,
-        tokenizer,
-        words=model.sizes["words"],
-        batch=given["batch"],
-        epochs=given["epochs"],
-        seed=given["seed"],
-    )
-
-
-def read_captions(path: Path, protocol: str, split: str | None) -> Annotations:
-    """The captions to train on: of MSR-VTT's JSON, the split "train" where nothing else is asked for."""
-    from vtr.evaluation import read_annotations
-    from vtr.evaluation.documents import read_document
-    from vtr.evaluation.protocols import PROTOCOLS
-
-    if split is None and protocol in ("auto", "msrvtt") and PROTOCOLS["msrvtt"].matches(read_document(path)):
-        split = "train"
-    return read_annotations(path, protocol, split)
-
-
-def cached_videos(
-    captions: Annotations, folders: tuple[Path, ...], model: Any, out: Path
-) -> tuple[Annotations, list[Path]]:
-    """The captions whose videos can be read, and where their frames lie."""
-    from vtr.evaluation.names import list_some, match_videos
-    from vtr.training.annotated import cache_frames
-    from vtr.types import Sampling
-
-    files = list(find_videos(folders))
-    matches = match_videos(captions.videos, files, captions.protocol)
-    paths = [None if match is None else files[match] for match in matches]
-    missing = [video for video, path in zip(captions.videos, paths, strict=True) if path is None]
-    if missing:
-        click.echo(
-            f"{len(missing):,} annotated videos have no file: {printable(list_some(missing))}", err=True
-        )
-    sampling = Sampling(**model.sampling)
-    cache = cache_frames((path for path in paths if path), out / "frames", sampling, progress=True)
-    for failure in cache.failed:
-        click.echo(f"failed: {printable(str(failure.path))}: {printable(failure.reason)}", err=True)
-    there = [path is not None and path in cache.frames for path in paths]
-    if not any(there):
-        raise UsageError(
-            f"none of the {len(captions.videos):,} annotated videos can be read from {folders[0]}"
-        )
-    return captions.kept(there), [cache.frames[path] for path in paths if path and path in cache.frames]
-
-
-def validation(
-    model: Any, tokenizer: Tokenizer, given: Mapping[str, Any], out: Path, options: Any
-) -> Callable[..., Mapping[str, float]]:
-    """Text-to-video retrieval on captions that are not trained on; R@1 picks the best model."""
-    import torch
-
-    from vtr.evaluation import evaluate, read_annotations
-    from vtr.training.loop import pick_device, pick_precision
-    from vtr.training.validate import score_matrix
-
-    captions, paths = cached_videos(
-        read_annotations(given["validation"], given["protocol"]), given["videos"], model, out
-    )
-    ids = torch.from_numpy(tokenizer.encode(captions.texts, model.sizes["words"]))
-    precision = pick_precision(options.precision, pick_device(options.device))
-
-    def measure(models: Mapping[str, Any]) -> Mapping[str, float]:
-        scores = score_matrix(models["model"], ids, paths, precision)
-        metrics = evaluate(scores, captions.targets, resamples=0)["text_to_video"].metrics
-        return {"score": metrics["R@1"], **metrics}
-
-    return measure
