@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # are listed in ISOLATED do not import each other.
 LAYERS = [
     ["vtr.errors", "vtr._core"],
-    ["vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.progress"],
+    ["vtr.types", "vtr.columns", "vtr.safetensors_io", "vtr.files", "vtr.processes", "vtr.progress"],
     ["vtr.tokenizer", "vtr.manifest", "vtr.builtin", "vtr.bundle"],
     ["vtr.decode", "vtr.encoders", "vtr.index", "vtr.scoring", "vtr.moments"],
     [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtr.decode.limits import Limits
 from vtr.files import content_hash, find_videos
 from vtr.index import VideoRecord, Writer, check_metadata
 from vtr.progress import Progress, make_progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vtr.engine import Engine
 
 ENCODE_CLIPS = 4  # clips encoded in one go
+LARGEST_TIME = (1 << 63) - 1  # nanoseconds, of a catalog's integers: until April 2262
 COMMIT_CLIPS = 256  # rows a segment gets at most …
 COMMIT_SECONDS = 15.0  # … and how long an encoded row waits for its commit
 
@@ -137,8 +139,10 @@ def _new_files(job: Job, files: Iterable[Path]) -> Iterator[Path]:
             known = job.writer.find(path)
             if _settled_by_stat(job, path, status, known):
                 continue
+            if status.st_size > Limits.bytes:  # a sparse file of no content may take days to hash
+                raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {Limits.bytes}")
             with _timed(job, "hash"):
-                source = Source(path, status.st_size, status.st_mtime_ns, content_hash(path))
+                source = Source(path, *_stamp(status), content_hash(path))
         except OSError as error:
             _fail(job, path, f"cannot be read: {error.strerror or error}", None)
             continue
@@ -163,7 +167,7 @@ def _load_encoders(job: Job) -> None:
 
 def _settled_by_stat(job: Job, path: Path, status: os.stat_result, known: VideoRecord | None) -> bool:
     """A file whose size and time of change are known needs no look inside."""
-    now = (status.st_size, status.st_mtime_ns)
+    now = _stamp(status)
     if known is not None and (known.size, known.mtime_ns) == now:
         _unchanged(job, path, known.id, known.metadata)
         return True
@@ -221,7 +225,12 @@ def _as_hashed(source: Source) -> bool:
         status = source.path.stat()
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (source.size, source.mtime_ns)
+    return _stamp(status) == (source.size, source.mtime_ns)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    """Size and time of change. File systems hold times that the catalog cannot: broken clocks make such."""
+    return status.st_size, max(-LARGEST_TIME, min(LARGEST_TIME, status.st_mtime_ns))
 
 
 def _commit_if_due(job: Job) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +20,7 @@ import pytest
 import vtr.decode.pool
 from vtr.decode import DecodePool, Limits, read_clip
 from vtr.errors import BackendError, UsageError
+from vtr.processes import python_command, signal_name
 from vtr.types import Clip, Failure, Sampling
 
 SMALL = Sampling(size=32)
@@ -116,10 +119,8 @@ def test_several_maps_at_once_and_one_abandoned(make_video: Callable[..., Path])
         assert counts == [4, 4, 4]
 
 
-@pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_crash_costs_one_file(
-    make_video: Callable[..., Path], endless: Path, killer: signal.Signals
-) -> None:
+@pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGRTMIN + 6])
+def test_a_crash_costs_one_file(make_video: Callable[..., Path], endless: Path, killer: int) -> None:
     good = make_video("good.mp4", count=5)
     with DecodePool(1, EVERY_FRAME) as pool:
         list(pool.map([good]))
@@ -128,7 +129,7 @@ def test_a_crash_costs_one_file(
         threading.Timer(0.2, os.kill, (pid, killer)).start()
         (path, failure), *rest = list(results)
         assert path == endless and isinstance(failure, Failure)
-        assert f"was ended by {killer.name}" in failure.reason
+        assert f"was ended by {signal_name(killer)}" in failure.reason
         assert [type(outcome) for _, outcome in rest] == [Clip, Clip]
         assert pool.pids != [pid] and is_gone(pid)
 
@@ -177,26 +178,68 @@ def test_a_worker_gives_up_what_it_does_not_need() -> None:
     assert "libav" in maps and "torch" not in maps and "onnx" not in maps
 
 
+def run_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have workers run ``code``."""
+
+    def command(module: str, argument: int) -> list[str]:
+        executable, option, _, *arguments = python_command(module, argument)
+        return [executable, option, code, *arguments]
+
+    monkeypatch.setattr(vtr.decode.pool, "python_command", command)
+
+
 def test_a_worker_that_answers_nonsense(
     make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a file had taken it over."""
     good = make_video("good.mp4", count=5)
-    forged = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv[2]); import vtr.decode.worker as w; "
+    run_instead(
+        monkeypatch,
+        "import sys; sys.path[:] = sys.argv[2:]; import vtr.decode.worker as w; "
         "real = w._answer; w._answer = lambda wire, path, *rest: "
         "wire.send({'clip': {'indices': 7}, 'seconds': 0}) if 'evil' in path else real(wire, path, *rest); "
-        "w.main(int(sys.argv[1]))"
+        "w.main(int(sys.argv[1]))",
     )
-    monkeypatch.setattr(vtr.decode.pool, "_BOOTSTRAP", forged)
     with DecodePool(1, SMALL) as pool:
         (_, failure), (_, clip) = pool.map(["/evil.mp4", good])
     assert isinstance(failure, Failure) and "answered nonsense" in failure.reason
     assert isinstance(clip, Clip)
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_workers_that_cannot_be_started_for_want_of_descriptors(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    left, make = [OSError(errno.EMFILE, "Too many open files")] * failures, socket.socketpair
+
+    def make_or_fail() -> tuple[socket.socket, socket.socket]:
+        if left:
+            raise left.pop()
+        return make()
+
+    monkeypatch.setattr(vtr.decode.pool.socket, "socketpair", make_or_fail)
+    outcomes: list[object] = []
+
+    def read(pool: DecodePool) -> None:
+        try:
+            outcomes.extend(outcome for _, outcome in pool.map([make_video("good.mp4", count=5)]))
+        except BackendError as error:
+            outcomes.append(str(error))
+
+    with DecodePool(1, SMALL) as pool:
+        reader = threading.Thread(target=read, args=(pool,), daemon=True)
+        reader.start()
+        reader.join(60)
+        assert not reader.is_alive(), "it waits for a worker that nobody starts"
+    (outcome,) = outcomes
+    if failures == 1:  # when the pool was made, and not when the worker was needed
+        assert isinstance(outcome, Clip)
+    else:
+        assert outcome == "expected a decoder process to start, but Too many open files"
+
+
 def test_workers_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vtr.decode.pool, "_BOOTSTRAP", "raise SystemExit(3)")
+    run_instead(monkeypatch, "raise SystemExit(3)")
     with (
         DecodePool(1, SMALL) as pool,
         pytest.raises(BackendError, match="3 times it ended with status 3"),

@@ -83,6 +83,7 @@ def test_a_clip_arrives_as_it_left(ends: tuple[Wire, socket.socket], count: int)
         {"timestamps": [0, 1, None]},
         {"duration": float("inf")},
         {"fps": "25"},
+        {"fps": 10**400},
         {"width": 0},
         {"height": 1 << 40},
         {"codec": None},

@@ -356,6 +356,8 @@ def test_text_that_is_no_condition(text):
         {"added": {"glob": "2026*"}},
         {".".join("abcdefghijklmnopqrstuvwxyz"): 1},
         {f"f{i}": 1 for i in range(101)},
+        {f"f{i}": {"in": list(range(10_000))} for i in range(4)},
+        " ".join(f"f{i}=1" for i in range(101)),
     ],
     ids=lambda where: repr(where)[:40],
 )

@@ -9,6 +9,7 @@ import pytest
 from support import write_video
 
 import vtr
+import vtr.indexing
 from vtr.errors import BundleError
 from vtr.index import verify_index
 
@@ -138,6 +139,27 @@ def test_features_that_overflow_fail_every_copy(engine, folder, tmp_path, monkey
     report = engine.with_index(tmp_path / "index").index(folder)
     assert names(item.path for item in report.failed) == ["clip0.mp4", "copy.mp4"]
     assert len(report.added) == 2
+
+
+def test_a_time_that_the_catalog_cannot_hold(engine, folder, tmp_path):
+    late = folder / "clip3.mp4"
+    os.utime(late, ns=(10**19, 10**19))  # in the year 2286
+    if late.stat().st_mtime_ns <= 2**63:
+        pytest.skip("this file system holds no such times")
+    indexed = engine.with_index(tmp_path / "index")
+    assert len(indexed.index(folder).added) == 3
+    assert names(indexed.index(folder).unchanged) == ["clip0.mp4", "clip3.mp4", "clip6.mp4"]
+
+
+def test_a_file_that_is_too_long_is_not_even_hashed(engine, folder, tmp_path, monkeypatch):
+    hashed, exact = [], vtr.indexing.content_hash
+    monkeypatch.setattr("vtr.indexing.content_hash", lambda path: hashed.append(path.name) or exact(path))
+    with (folder / "sparse.mp4").open("wb") as file:
+        file.truncate(vtr.decode.Limits.bytes + 1)  # takes no room
+    report = engine.with_index(tmp_path / "index").index(folder)
+    assert names(report.added) == sorted(hashed) == ["clip0.mp4", "clip3.mp4", "clip6.mp4"]
+    (failure,) = report.failed
+    assert failure.path.name == "sparse.mp4" and "more than 274877906944" in failure.reason
 
 
 def test_metadata_is_checked_before_anything_is_decoded(engine, folder, tmp_path):

@@ -89,7 +89,21 @@ def test_a_video_is_served_in_ranges(client, engine, clips):
     assert part.status_code == 206 and part.content == data[10:20]
     assert client.get("/v1/videos/999999/file").status_code == 404
     assert client.get("/v1/videos/..%2F..%2Fetc/file").json() == {"error": "Not Found"}
-    assert client.get(f"/v1/videos/{'9' * 30}/file").status_code == 404
+    for name in ("9" * 30, "9" * 5000, "-1", "x", "٣"):
+        reply = client.get(f"/v1/videos/{name}/file")
+        assert reply.status_code == 404 and "error" in reply.json()
+
+
+def test_a_video_that_may_not_be_read_is_not_found(client, engine, monkeypatch):
+    hit = engine.search("x", k=1)[0]
+    monkeypatch.setattr("vtr.service.app.os.access", lambda path, mode: False)
+    assert client.get(f"/v1/videos/{hit.id}/file").status_code == 404
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(hit.path), "is_file", refuse)
+    assert client.get(f"/v1/videos/{hit.id}/file").status_code == 404
 
 
 def test_page_info_and_health(client):

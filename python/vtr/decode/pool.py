@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import queue
 import signal
@@ -13,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -22,16 +22,11 @@ from vtr.decode.sampling import check_sampling
 from vtr.decode.wire import Wire, WireError, plain, receive_clip, receive_plan, seconds_of
 from vtr.decode.worker import GRACE
 from vtr.errors import BackendError, UsageError
+from vtr.processes import python_command, signal_name
 from vtr.types import Clip, Failure, Sampling
 
 START_SECONDS = 60.0  # for a worker to start and import its libraries
 START_ATTEMPTS = 3
-
-# The worker imports what this process would; no name of a package is looked up in its working directory.
-_BOOTSTRAP = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from vtr.decode.worker import main; main(int(sys.argv[1]))"
-)
 
 
 Outcome = Clip | Plan | Declined | Failure
@@ -153,7 +148,8 @@ class DecodePool:
 
     def _tend(self, worker: _Worker) -> None:
         """One thread a worker: start it at once, then hand it one job after the other."""
-        worker.start()
+        with suppress(Exception):  # for want of memory or descriptors: the first job tries again, and tells
+            worker.start()
         while (job := self._jobs.get()) is not None:
             if not job.run.abandoned:
                 try:
@@ -221,16 +217,21 @@ class _Worker:
             ours, theirs = socket.socketpair()
             with theirs:
                 descriptor = theirs.fileno()
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOTSTRAP, str(descriptor), json.dumps(sys.path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(descriptor,),
-                    start_new_session=True,  # a Ctrl-C at the terminal reaches the pool alone
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                )
+                try:
+                    self._process = subprocess.Popen(
+                        python_command("vtr.decode.worker", descriptor),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        pass_fds=(descriptor,),
+                        start_new_session=True,  # a Ctrl-C at the terminal reaches the pool alone
+                        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                    )
+                except BaseException:
+                    ours.close()
+                    raise
             self._wire, self._ready = Wire(ours), False
-            self._wire.send(self._settings)
+            with suppress(OSError):  # it died at once, which who waits for its answer finds out
+                self._wire.send(self._settings)
 
     def read(self, path: Path, dali: str | None = None) -> Outcome:
         """The clip of one file, or its plan for DALI, or why there is none."""
@@ -268,7 +269,12 @@ class _Worker:
     def _started(self) -> Wire:
         """The connection to a process that is ready."""
         for _ in range(START_ATTEMPTS):
-            self.start()
+            try:
+                self.start()
+            except OSError as error:
+                raise BackendError(
+                    f"expected a decoder process to start, but {error.strerror or error}"
+                ) from error
             if self._wire is None:
                 raise UsageError("the DecodePool was closed")
             if self._ready:
@@ -303,6 +309,5 @@ class _Worker:
 def _fate(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
-    name = signal.Signals(-status).name
     hint = " (the system may be short of memory)" if -status == signal.SIGKILL else ""
-    return f"was ended by {name}{hint}"
+    return f"was ended by {signal_name(-status)}{hint}"

@@ -11,6 +11,7 @@ import math
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -159,9 +160,11 @@ def seconds_of(header: dict[str, Any]) -> float:
 
 
 def _real(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise WireError(f"expected a finite number, got {str(value)[:40]!r}")
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):  # of an integer beyond all floats
+            if math.isfinite(value):
+                return float(value)
+    raise WireError(f"expected a finite number, got {str(value)[:40]!r}")
 
 
 def _whole(value: Any, least: int, most: int) -> int:

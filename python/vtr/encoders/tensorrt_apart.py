@@ -20,15 +20,10 @@ from typing import Any
 
 from vtr.encoders.tensorrt_build import Library, plan_here
 from vtr.errors import BackendError
+from vtr.processes import python_command, signal_name
 
 MOST_SECONDS = 3600.0  # TensorRT measures kernels for minutes, for a large graph on a slow GPU for many
 PARENT_SECONDS = 1.0  # between two looks at whether anybody still waits for the plan
-
-# It imports what this process would; no name of a package is looked up in its working directory.
-_BOOTSTRAP = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vtr.encoders.tensorrt_apart import main; main(int(sys.argv[2]))"
-)
 
 
 def plan_apart(
@@ -42,7 +37,7 @@ def plan_apart(
     job = {"library": library.name, "path": str(path.resolve()), "arch": arch, "frames": frames}
     job["timings"] = None if timings is None else len(timings)
     request = json.dumps(job).encode() + b"\n" + (timings or b"")
-    command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(os.getpid())]
+    command = python_command("vtr.encoders.tensorrt_apart", os.getpid())
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             answer, _ = process.communicate(request, timeout=MOST_SECONDS)
@@ -67,12 +62,8 @@ def _end(status: int) -> str:
     """How a process ended that gave no whole answer."""
     if status >= 0:
         return f"ended with status {status} and no plan"
-    try:
-        name = f" ({signal.Signals(-status).name})"
-    except ValueError:
-        name = ""
     memory = ", as where memory runs out" if -status == signal.SIGKILL else ""
-    return f"ended by signal {-status}{name}{memory}"
+    return f"ended by {signal_name(-status)}{memory}"
 
 
 def _parsed(answer: bytes) -> tuple[bytes, bytes | None] | None:

@@ -32,7 +32,8 @@ Where = Mapping[str, Any] | str | None
 
 ORDER = ("<", "<=", ">", ">=")
 OPERATORS = ("=", "!=", *ORDER, "in", "contains", "glob", "exists")
-MAX_VALUES = 10_000  # in an "in" list; SQLite takes 32,766 parameters
+MAX_VALUES = 10_000  # in an "in" list
+MAX_PARAMETERS = 30_000  # of all conditions together; SQLite takes 32,766
 MAX_CONDITIONS = 100
 MAX_DEPTH = 16  # levels of a nested field
 
@@ -79,7 +80,10 @@ def compile_where(where: Where) -> Sql:
         parts += [_compile(field, operator, operand) for operator, operand in tests.items()]
     if len(parts) > MAX_CONDITIONS:
         raise UsageError(f"expected at most {MAX_CONDITIONS} conditions, got {len(parts)}")
-    return _joined(" AND ", parts) if parts else Sql("1")
+    found = _joined(" AND ", parts) if parts else Sql("1")
+    if len(found.params) > MAX_PARAMETERS:
+        raise UsageError(f"expected at most {MAX_PARAMETERS:,} values in all, got {len(found.params):,}")
+    return found
 
 
 def _compile(field: str, operator: Any, operand: Any) -> Sql:
@@ -277,11 +281,13 @@ def parse_where(text: str) -> dict[str, dict[str, Any]]:
         UsageError: the text is not made of conditions; the message shows where.
     """
     result: dict[str, dict[str, Any]] = {}
-    position = 0
-    while text[position:].strip():
+    position, end = 0, len(text.rstrip())
+    while position < end:
         match = _CONDITION.match(text, position)
         if match is None:
             _refuse(text, position)
+        if len(result) >= MAX_CONDITIONS:
+            raise UsageError(f"expected at most {MAX_CONDITIONS} fields with conditions, got more")
         position = match.end()
         field = match["field"]
         field = _unquoted(field).replace("\\", r"\\").replace(".", r"\.") if field[0] in "\"'" else field

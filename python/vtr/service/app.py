@@ -14,6 +14,7 @@ Errors are ``{"error": "one line"}`` with status 400 (the request is wrong), 404
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -62,9 +63,11 @@ def make_app(engine: Engine, hosts: Sequence[str] = ("localhost", "127.0.0.1", "
         return JSONResponse({"status": "ok", "videos": await run_in_threadpool(lambda: len(engine.bank()))})
 
     async def video(request: Request) -> Response:
-        path = await run_in_threadpool(video_path, engine, request.path_params["id"])
+        name = request.path_params["id"]
+        known = len(name) <= 18 and name.isascii() and name.isdigit()
+        path = await run_in_threadpool(video_path, engine, int(name)) if known else None
         if path is None:
-            return JSONResponse({"error": "no such video"}, status_code=404)
+            return JSONResponse({"error": "no such video, or its file cannot be read"}, status_code=404)
         return FileResponse(path)
 
     async def page(request: Request) -> Response:
@@ -73,7 +76,7 @@ def make_app(engine: Engine, hosts: Sequence[str] = ("localhost", "127.0.0.1", "
     routes = [
         Route("/", page),
         Route("/v1/search", _guarded(search), methods=["GET", "POST"]),
-        Route("/v1/videos/{id:int}/file", _guarded(video)),
+        Route("/v1/videos/{id}/file", _guarded(video)),
         Route("/v1/info", _guarded(info)),
         Route("/healthz", _guarded(health)),
     ]
@@ -113,12 +116,12 @@ def answer(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def video_path(engine: Engine, video: int) -> Path | None:
-    """The file of an indexed video, if it is still there."""
+    """The file of an indexed video, if it is still there and may be read."""
     try:
         path = engine.bank().snapshot.record(video).path
-    except (UsageError, OverflowError):  # no such id, or more than 64 bits of it
+        return path if path.is_file() and os.access(path, os.R_OK) else None
+    except (UsageError, OSError):  # no such id; a folder above the file that may not be searched
         return None
-    return path if path.is_file() else None
 
 
 def describe(engine: Engine) -> dict[str, Any]:
