@@ -43,6 +43,13 @@ MSVD_LINES = """# comment of the corpus
 -4wsuPCjDBc_5_15 a chipmunk
 mv89psg6zh4_33_46 a bird in a sink
 """
+MSVD_TABLE = """VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description
+-4wsuPCjDBc,5,15,1,clean,57,English,a squirrel is eating
+-4wsuPCjDBc,5,15,2,unverified,9,Slovene,Veverica je.
+-4wsuPCjDBc,5,15,3,clean,8,English,"a chipmunk"
+mv89psg6zh4,33,46,1,clean,7,English,
+mv89psg6zh4,33,46,1,clean,7,English,a bird in a sink
+"""
 LSMDC = (
     "1004_Juno_00.04.40.880-00.04.45.767\t00.04.40.880\t00.04.45.767\t00.04.40.830\t00.04.45.800\t"
     'SOMEONE says "hello, and leaves.\n'
@@ -92,6 +99,10 @@ CASES = [
         SQUIRREL, ["a squirrel is eating", "a chipmunk", "a bird in a sink"], [0, 0, 1], id="msvd-lines",
     ),
     pytest.param(
+        "msvd", "MSR Video Description Corpus.csv", MSVD_TABLE,
+        SQUIRREL, ["a squirrel is eating", "a chipmunk", "a bird in a sink"], [0, 0, 1], id="msvd-table",
+    ),
+    pytest.param(
         "lsmdc", "LSMDC16_challenge_1000_publictect.csv", LSMDC,
         ["1004_Juno_00.04.40.880-00.04.45.767", "1004_Juno_00.05.01.000-00.05.02.500"],
         ['SOMEONE says "hello, and leaves.', "She smiles."], [0, 1], id="lsmdc",
@@ -112,6 +123,11 @@ CASES = [
         ["A guy sits.", "A man.", "Two kids play."], [0, 0, 1], id="vatex",
     ),
     pytest.param(
+        "vatex", "ref_captions.json", {item["videoID"]: item["enCap"] for item in VATEX},
+        ["G9zN5TTuGO4_000179_000189", "xJnNp1cmkHk_000003_000013"],
+        ["A guy sits.", "A man.", "Two kids play."], [0, 0, 1], id="vatex-map",
+    ),
+    pytest.param(
         "csv", "mine.csv", 'no,Caption,video\n1,"a cat, asleep",a.mp4\n2,a dog,sub/b.mp4\n3,two cats,a.mp4\n',
         ["a.mp4", "sub/b.mp4"], ["a cat, asleep", "a dog", "two cats"], [0, 1, 0], id="csv",
     ),
@@ -128,6 +144,10 @@ CASES = [
     pytest.param(
         "json", "list.json", [{"file": "a", "text": "x"}, {"file": "b", "text": "y"}],
         ["a", "b"], ["x", "y"], [0, 1], id="json-list",
+    ),
+    pytest.param(
+        "json", "records.json", [{"video": "a", "description": "x"}, {"video": "a", "description": "y"}],
+        ["a"], ["x", "y"], [0, 0], id="json-descriptions",
     ),
     pytest.param(
         "json", "map.json", {"a": "x", "b": ["y", "z"]},
@@ -152,6 +172,13 @@ def test_formats(tmp_path, protocol, name, content, videos, texts, targets, name
     assert found.targets.dtype == np.int64
     assert PROTOCOLS[protocol].title in found.notes[0]
     assert any("not comparable" in note for note in found.notes) == (protocol not in ("csv", "json"))
+
+
+def test_a_test_set_of_the_published_size_is_comparable(tmp_path):
+    table = "key,vid_key,video_id,sentence\n"
+    table += "".join(f"ret{n},msr{n},video{n},caption {n}\n" for n in range(1000))
+    found = read_annotations(write(tmp_path, "test.csv", table))
+    assert len(found.notes) == 1 and "MSR-VTT 1k-A" in found.notes[0]
 
 
 def test_the_command_line_offers_every_protocol():

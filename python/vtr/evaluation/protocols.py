@@ -20,6 +20,8 @@ from vtr.evaluation.documents import Document, read_document, read_names
 from vtr.evaluation.names import list_some, video_key
 
 MSVD_ID = re.compile(r"\S{11}_\d+_\d+")  # YouTube id, start, end
+MSVD_TABLE = ["VideoID", "Start", "End", "Language", "Description"]  # columns of the corpus, among others
+VATEX_ID = re.compile(r"\S{11}_\d{6}_\d{6}")
 LSMDC_TIME = re.compile(r"[\d.:]+")
 VIDEO_COLUMNS = ["video", "video_id", "videoid", "clip", "clip_id", "vid", "file", "filename", "path"]
 CAPTION_COLUMNS = ["caption", "captions", "sentence", "sentences", "text", "texts", "description", "query"]
@@ -158,15 +160,22 @@ def _msrvtt_split(document: Document, split: str | os.PathLike[str] | None) -> l
 
 
 def _is_vatex(document: Document) -> bool:
-    return _records(document.value, "videoID", "enCap")
+    value = document.value
+    if isinstance(value, dict):  # as TC-MGC's loader has it
+        return _mapping_of(value, list) and all(map(VATEX_ID.fullmatch, value))
+    return _records(value, "videoID", "enCap")
 
 
 def _vatex(document: Document) -> Iterator[tuple[Any, Any]]:
-    return ((item["videoID"], caption) for item in document.value for caption in _listed(item["enCap"]))
+    value = document.value
+    videos = (
+        value.items() if isinstance(value, dict) else ((item["videoID"], item["enCap"]) for item in value)
+    )
+    return ((video, caption) for video, captions in videos for caption in _listed(captions))
 
 
 def _is_didemo(document: Document) -> bool:
-    return _records(document.value, "video", "description") and not document.json_lines
+    return _records(document.value, "video", "description", "times") and not document.json_lines
 
 
 def _didemo(document: Document) -> Iterator[tuple[Any, Any]]:
@@ -195,7 +204,7 @@ def _is_msvd(document: Document) -> bool:
     value = document.value
     if value is None:
         video, _, caption = _entries(document)[0].partition(" ")
-        return bool(MSVD_ID.fullmatch(video) and caption.strip())
+        return _is_msvd_table(document) or bool(MSVD_ID.fullmatch(video) and caption.strip())
     return _mapping_of(value, list) and (
         all(map(MSVD_ID.fullmatch, value))
         or all(isinstance(caption, list) for captions in value.values() for caption in captions)
@@ -203,6 +212,14 @@ def _is_msvd(document: Document) -> bool:
 
 
 def _msvd(document: Document) -> Iterator[tuple[Any, Any]]:
+    if _is_msvd_table(document):
+        header, rows = document.table()
+        places = [header.index(name) for name in MSVD_TABLE]
+        for row in rows:
+            video, start, end, language, caption = (row[place] for place in places)
+            if language == "English" and caption.strip():
+                yield f"{video}_{start}_{end}", caption
+        return
     if document.value is None:
         for line in _entries(document):
             video, _, caption = line.partition(" ")
@@ -211,6 +228,10 @@ def _msvd(document: Document) -> Iterator[tuple[Any, Any]]:
     for video, captions in document.value.items():
         for words in captions:
             yield video, " ".join(_checked(document, (video, word))[1] for word in _listed(words))
+
+
+def _is_msvd_table(document: Document) -> bool:
+    return set(MSVD_TABLE) <= set(document.header)
 
 
 def _entries(document: Document) -> list[str]:
@@ -311,14 +332,17 @@ PROTOCOLS = {  # in the order in which they are tried: the particular before the
         "MSR-VTT", 'JSON {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}',
         _is_msrvtt, _msrvtt, 2990,
     ),
-    "vatex": Protocol("VATEX", 'JSON [{"videoID", "enCap": [captions]}]', _is_vatex, _vatex, 1500),
-    "didemo": Protocol("DiDeMo", 'JSON [{"video", "description"}]', _is_didemo, _didemo, 1004),
+    "vatex": Protocol(
+        "VATEX", 'JSON [{"videoID", "enCap": [captions]}] or {videoID: [captions]}', _is_vatex, _vatex, 1500
+    ),
+    "didemo": Protocol("DiDeMo", 'JSON [{"video", "description", "times"}]', _is_didemo, _didemo, 1004),
     "activitynet": Protocol(
         "ActivityNet Captions", 'JSON {video: {"sentences": [captions]}}',
         _is_activitynet, _activitynet, 4917,
     ),
     "msvd": Protocol(
-        "MSVD", "JSON {video: [[words]]} (raw-captions, converted) or lines of video and caption",
+        "MSVD", "JSON {video: [[words]]} (raw-captions, converted), lines of video and caption, or the "
+        "corpus' table",
         _is_msvd, _msvd, 670,
     ),
     "lsmdc": Protocol(
