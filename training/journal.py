@@ -11,6 +11,7 @@ from typing import Any
 
 LOG = "log.jsonl"
 CURVES = "curves.png"
+TERMS = ("loss", "contrast", "sdr", "correlation", "frames")  # of the loss, by the end of their names
 
 
 class Journal:
@@ -70,23 +71,17 @@ def draw_curves(folder: Path) -> None:
     except ImportError:
         return
     lines = read_log(folder / LOG)
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
-    shown = [
-        _curves(
-            lines,
-            lambda name: name.rsplit(".", 1)[-1] in ("loss", "contrast", "sdr", "correlation", "frames"),
-        )
-    ]
-    shown.append(_curves(lines, lambda name: name.startswith("validation.")))
-    for axis, curves in zip(axes, shown, strict=True):
+    shown = {"loss": _curves(lines, lambda name: name.rpartition(".")[2] in TERMS)}
+    if validated := _curves(lines, lambda name: name.startswith("validation.")):
+        shown["validation"] = validated
+    figure = Figure(figsize=(9, 3 + 3 * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (label, curves) in zip(axes, shown.items(), strict=True):
         for name, points in curves.items():
-            axis.plot(*zip(*points, strict=True), label=name)
-        if curves:
-            axis.legend(fontsize="small")
-    axes[0].set_ylabel("loss")
-    axes[1].set_ylabel("validation")
-    axes[1].set_xlabel("step")
+            axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 50 else None)
+        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+        axis.set_ylabel(label)
+    axes[-1].set_xlabel("step")
     figure.savefig(folder / CURVES, dpi=100)
 
 

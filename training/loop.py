@@ -55,7 +55,7 @@ def train(
 
     Writes to ``out``: ``last.pt``; ``model.safetensors``, or ``model-NAME.safetensors`` where there are
     several; ``best.safetensors`` where ``validate`` gives a score; ``log.jsonl`` and ``curves.png``. A run
-    that was interrupted and resumed gives the same weights, bit for bit, on the same machine and number of
+    that was interrupted and resumed gives the same weights, bit for bit, on the same processor and number of
     threads.
 
     Raises:
