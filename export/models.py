@@ -138,10 +138,25 @@ def build_model(state: Mapping[str, Tensor], options: ExportOptions | None = Non
     }
     model.sampling = {"frames": frames, "fps": options.fps, "slice": options.slice, "size": patch * grid}
     facts = state.facts
+    if facts.layout == "clip4clip":  # the others are of CLIPs, which were trained on pictures
+        notes += _assumed(options, told, model.sizes)
     model.preprocessing = {"mean": [*facts.mean], "std": [*facts.std], "resize": "bicubic", "crop": "center"}
     _check_room(model, options)
     _load(model, state)
     return model.eval().requires_grad_(False)
+
+
+def _assumed(options: ExportOptions, told: Mapping[str, int], sizes: Mapping[str, int]) -> list[str]:
+    """A note on the sizes of training that neither the options nor the tensors say."""
+    given = {"frames": options.frames, "words": options.words}
+    taken = [name for name in given if given[name] is None and name not in told]
+    if not taken:
+        return []
+    return [
+        f"the tensors do not say how many {' and '.join(taken)} training had: "
+        f"{' and '.join(str(sizes[name]) for name in taken)} were taken; else give "
+        f"{' and '.join(f'--{name}' for name in taken)}"
+    ]
 
 
 def _size(name: str, option: int | None, told: int | None, default: int) -> int:

@@ -48,8 +48,8 @@ class DeviceChoice:
     """The GPU that ranks videos, or why there is none. It is opened when :meth:`opened` is first called.
 
     Args:
-        native: the model's scorer in the core; ``None``: no GPU ranks, and nobody asked for one.
-        bundle: what has the kernels for that, or has none.
+        native: the model's scorer in the core; ``None``: the core does not know the model.
+        bundle: what has the kernels for that, or has none; ``None``: no GPU comes into question.
         required: the GPU was asked for by name: that it cannot be opened is an error, each time.
     """
 
@@ -60,8 +60,8 @@ class DeviceChoice:
         self._lock = threading.Lock()
         self._model: DeviceModel | None = None
         self._reason: str | None = None  # why there is none
-        if bundle is not None and bundle.kernels is None:
-            self._reason = f"not on a GPU: {bundle} has no kernels for GPUs"
+        if bundle is not None and (lack := self._lack()) is not None:
+            self._reason = f"not on a GPU: {lack}"
 
     @property
     def description(self) -> str | None:
@@ -90,14 +90,21 @@ class DeviceChoice:
             return self._model
 
     def _open(self) -> DeviceModel | None:
-        if self._native is None or self._bundle is None:
+        if self._bundle is None:
             return None
-        if (kernels := self._bundle.kernels) is None:
-            raise BackendError(
-                f"{self._bundle} has no kernels for GPUs: export it again with `vtr export --cuda`, or "
-                f"{ON_THE_CPU}"
-            )
+        lack, kernels = self._lack(), self._bundle.kernels
+        if self._native is None:
+            raise BackendError(f"{lack}: rank on the CPU with scoring='numpy'")
+        if kernels is None:
+            raise BackendError(f"{lack}: export it again with `vtr export --cuda`, or {ON_THE_CPU}")
         return DeviceModel(self._native, kernels, required=self._required)
+
+    def _lack(self) -> str | None:
+        """What the bundle lacks to be searched on any GPU."""
+        if self._native is None:
+            return f"{self._bundle} is of sizes that libvtr does not know"
+        assert self._bundle is not None
+        return f"{self._bundle} has no kernels for GPUs" if self._bundle.kernels is None else None
 
 
 def choose_device(device: str, scoring: str, native: NativeModel | None, bundle: Bundle) -> DeviceChoice:
@@ -107,8 +114,10 @@ def choose_device(device: str, scoring: str, native: NativeModel | None, bundle:
         device: "auto", "cpu" or "cuda".
         scoring: "auto", or a way of the CPU that was asked for by name.
     """
-    if device == "cpu" or scoring != "auto" or native is None:
+    if (
+        device == "cpu" or scoring != "auto" or bundle.scoring == "cross"
+    ):  # that one is a graph, of the encoders
         return DeviceChoice()
-    if bundle.kernels is None and device == "auto":
+    if device == "auto" and (native is None or bundle.kernels is None):
         return DeviceChoice()
     return DeviceChoice(native, bundle, required=device == "cuda")

@@ -60,8 +60,9 @@ class Engine:
 
     Raises:
         BundleError, IndexStoreError: the bundle or the index cannot be used; the message says why.
-        BackendError: a backend asked for by name is not installed. When the index is first searched:
-            ``device="cuda"``, and there is no driver, or the bundle has no kernels for this GPU.
+        BackendError: a backend asked for by name is not installed; ``device="cuda"``, and there is no driver,
+            no GPU or no backend that uses it. When the index is first searched: ``device="cuda"``, and the
+            bundle has no kernels for this GPU, or the core does not know the model.
         DeviceError, from searches: ``device="cuda"``, and the GPU has too little memory, or failed.
         UnsupportedError: ``scoring="native"`` or ``"fast"`` for a model that the native core cannot score.
     """

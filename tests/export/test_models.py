@@ -320,8 +320,31 @@ def test_broken_numbers_are_named(value):
     refused(state, "NaN or infinite", "word_mat_weight2")
 
 
+@pytest.mark.parametrize(
+    ("model", "given", "note"),
+    [
+        (
+            ("clip4clip",),
+            {},
+            "how many frames and words training had: 12 and 32 were taken; else give --frames",
+        ),
+        (("clip4clip",), {"words": 9}, "how many frames training had: 12 were taken; else give --frames"),
+        (("clip4clip",), {"frames": 6, "words": 9}, None),
+        (
+            ("ea", "meanP", "excitation_aggregation"),
+            {},
+            "how many words training had: 32 were taken; else give --words",
+        ),
+        (("xclip",), {}, None),
+    ],
+)
+def test_sizes_that_were_taken_for_granted_are_told(model, given, note):
+    notes = build_model(make(*model), ExportOptions(**given)).notes
+    assert bool(notes) == (note is not None) and all(note in line for line in notes)
+
+
 def test_tcmgc_without_logit_weight_says_so():
-    model = build_model(make("tcmgc", logit_weight=False))
+    model = build_model(make("tcmgc", logit_weight=False), ExportOptions(frames=12, words=32))
     assert len(model.notes) == 1 and "logit_weight" in model.notes[0]
     assert torch.equal(model.head()["logit_weight"], torch.eye(4))
 

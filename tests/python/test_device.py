@@ -272,8 +272,8 @@ def test_a_gpu_that_was_found_makes_room_for_the_cpu_with_a_warning(gpu, tmp_pat
 
 
 class FakeBundle:
-    def __init__(self, kernels):
-        self.kernels = kernels
+    def __init__(self, kernels, scoring="holistic"):
+        self.kernels, self.scoring = kernels, scoring
 
     def __str__(self):
         return "a-bundle"
@@ -298,12 +298,16 @@ def test_what_ranks_is_chosen_by_what_is_there(gpu, tmp_path, monkeypatch):
         ("cpu", "auto", native, with_kernels),
         ("auto", "native", native, with_kernels),  # asked for by name
         ("cuda", "fast", native, with_kernels),
-        ("cuda", "auto", None, with_kernels),  # scored by NumPy
+        ("auto", "auto", None, with_kernels),  # scored by NumPy
+        ("cuda", "numpy", None, with_kernels),
+        ("cuda", "auto", None, FakeBundle(None, "cross")),  # its graph runs where the encoders do
         ("auto", "auto", native, without),
     ]:
         assert chosen(*arguments) == (None, None)
     with pytest.raises(vtr.BackendError, match=r"a-bundle has no kernels.*vtr export --cuda"):
         chosen("cuda", "auto", native, without)
+    with pytest.raises(vtr.BackendError, match=r"libvtr does not know: rank on the CPU with scoring='numpy'"):
+        chosen("cuda", "auto", None, with_kernels)
     monkeypatch.setenv("VTR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1")
     name, why = chosen("auto", "auto", native, with_kernels)
     assert name is None and why.startswith("not on a GPU: no CUDA driver")

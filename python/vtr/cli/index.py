@@ -27,6 +27,13 @@ from vtr.types import IndexReport
 )
 @click.option("--retry", is_flag=True, help="Try files again that failed before and have not changed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Decoder processes  [default: one a core]")
+@click.option(
+    "--decoder",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "pyav", "dali"]),
+    help="auto is pyav; dali decodes on the GPU's NVDEC what it is known to decode alike.",
+)
 @json_option
 def command(
     paths: tuple[str, ...],

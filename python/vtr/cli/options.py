@@ -53,7 +53,7 @@ def sampling_options(command: F) -> F:
 
 
 def engine_options(command: F) -> F:
-    """--model, --device, --backend, --precision, --threads."""
+    """--model, --device, --backend, --precision, --scoring, --threads."""
     return _with_options(
         command,
         [
@@ -78,7 +78,14 @@ def engine_options(command: F) -> F:
                 default="auto",
                 show_default=True,
                 type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-                help="Arithmetic of the encoders.",
+                help="Arithmetic of the encoders; auto is bf16 where the processor multiplies it.",
+            ),
+            click.option(
+                "--scoring",
+                default="auto",
+                show_default=True,
+                type=click.Choice(["auto", "native", "fast", "numpy"]),
+                help="What ranks videos: libvtr, exact or with bfloat16 (fast), or the NumPy reference.",
             ),
             click.option(
                 "--threads", type=click.IntRange(min=1), help="Threads of the encoders and the native core."
@@ -100,9 +107,20 @@ def open_engine(
     device: str,
     backend: str,
     precision: str,
+    scoring: str,
     threads: int | None,
+    decoder: str = "auto",
 ) -> Engine:
-    """The engine that the shared options describe."""
+    """The engine that the shared options describe, and ``vtr index``'s --decoder."""
     from vtr.engine import Engine
 
-    return Engine(model, index_dir, device, precision, backend=backend, threads=threads)
+    return Engine(
+        model,
+        index_dir,
+        device,
+        precision,
+        backend=backend,
+        threads=threads,
+        scoring=scoring,
+        decoder=decoder,
+    )

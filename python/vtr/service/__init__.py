@@ -1,5 +1,5 @@
 """An index served over HTTP: JSON for programs, one page for people."""
 
-from vtr.service.app import make_app
+from vtr.service.app import LOCAL_HOSTS, make_app
 
-__all__ = ["make_app"]
+__all__ = ["LOCAL_HOSTS", "make_app"]

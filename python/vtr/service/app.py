@@ -7,8 +7,9 @@
     GET  /v1/info               model, index and backend
     GET  /healthz               200 when searches can be answered
 
-Errors are ``{"error": "one line"}`` with status 400 (the request is wrong), 404, 413 (body over 1 MiB) or
-503 (the index cannot be read now).
+Errors are ``{"error": "one line"}`` with status 400 (the request is wrong), 404, 405, 413 (body over 1 MiB)
+or 503 (the index cannot be read now). A request to a name that is not served is refused before all that, with
+400 and a line of plain text.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
 MAX_BODY = 1 << 20  # bytes
 MAX_TEXTS = 256  # texts in one request
 MAX_K = 1000
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")  # names of this machine, to itself
 FIELDS = {"text", "k", "candidates", "where"}
 
 
-def make_app(engine: Engine, hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> Starlette:
+def make_app(engine: Engine, hosts: Sequence[str] = LOCAL_HOSTS) -> Starlette:
     """The ASGI application that answers with ``engine``'s index.
 
     Args:
