@@ -50,7 +50,8 @@ def page(found: Sequence[tuple[Path, Mapping[str, Any]]], out: Path) -> str:
 def _section(path: Path, results: Mapping[str, Any], out: Path) -> Iterator[str]:
     machine = results["machine"]
     link = Path(os.path.relpath(path.absolute(), out.absolute().parent)).as_posix()
-    yield f"## {name_of(machine)}"
+    alone = "" if set(MODULES) <= {*results["cases"], *results["skipped"]} else ", ".join(results["cases"])
+    yield f"## {name_of(machine)}{alone and f': {alone} alone'}"
     yield ""
     yield (
         f"{number(machine.get('memory_gib', 'unknown'))} GiB of memory, {machine.get('system', 'unknown')}, "

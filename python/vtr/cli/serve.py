@@ -43,7 +43,7 @@ def command(index_dir: Path, host: str, port: int, allow_host: tuple[str, ...], 
     click.echo(f"{videos} videos, {opened.description}: http://{host}:{port}", err=True)
     if host in EVERY_ADDRESS and not allow_host:
         click.echo(
-            f"requests to {', '.join(LOCAL_HOSTS)} are answered: name others with --allow-host", err=True
+            f"only requests to {', '.join(LOCAL_HOSTS)} are answered; name others with --allow-host", err=True
         )
     names = allow_host or (*LOCAL_HOSTS, host)
     uvicorn.run(make_app(opened, names), host=host, port=port, log_level="warning")
