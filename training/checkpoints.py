@@ -43,7 +43,7 @@ def save_models(models: Mapping[str, nn.Module], folder: Path, best: bool = Fals
     for name, model in models.items():
         tensors = {key: tensor.cpu().contiguous() for key, tensor in published_state(model).items()}
         data = save(tensors, metadata={"format": "pt"})  # save_file makes files that others may not read
-        _write(folder / model_file(models, name, best), partial(_write_bytes, data))
+        write_whole(folder / model_file(models, name, best), data)
 
 
 @dataclass(frozen=True)
@@ -121,5 +121,6 @@ def _write(path: Path, write: Callable[[Any], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever the power goes."""
+    _write(path, lambda temporary: temporary.write_bytes(data))

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -222,6 +223,25 @@ static void close_all(void) {
     pthread_mutex_unlock(&lock);
 }
 
+/* Remove the socket of a service that was killed: nobody listens on it. */
+static void remove_if_left(const struct sockaddr_un* local) {
+    struct stat status;
+    const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) return;
+    if (stat(local->sun_path, &status) == 0 && S_ISSOCK(status.st_mode) &&
+        connect(probe, (const struct sockaddr*)local, sizeof *local) != 0 && errno == ECONNREFUSED)
+        unlink(local->sun_path);
+    close(probe);
+}
+
+/* The whole number that a text is; -1 if it is none. */
+static long number_of(const char* text) {
+    char* end;
+    errno = 0;
+    const long number = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == 0 ? number : -1;
+}
+
 static int listen_on(const char* path, int port) {
     struct sockaddr_un local = {.sun_family = AF_UNIX};
     struct sockaddr_in loopback = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
@@ -232,6 +252,7 @@ static int listen_on(const char* path, int port) {
     if (path) strncpy(local.sun_path, path, sizeof local.sun_path - 1); /* main has checked its length */
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     const struct sockaddr* address = path ? (struct sockaddr*)&local : (struct sockaddr*)&loopback;
+    if (path) remove_if_left(&local);
     if (bind(listener, address, path ? sizeof local : size) != 0 || listen(listener, SOMAXCONN) != 0) return -1;
     if (path)
         printf("listening on %s\n", path);
@@ -250,7 +271,7 @@ int main(int argc, char** argv) {
     const char* path = NULL;
     long port = 7070, threads = 0;
     for (int i = 3; i < argc; i += 2) {
-        const long number = strtol(argv[i], NULL, 10);
+        const long number = number_of(argv[i]);
         if (strcmp(argv[i - 1], "--socket") == 0)
             path = argv[i];
         else if (strcmp(argv[i - 1], "--port") == 0)
@@ -258,7 +279,7 @@ int main(int argc, char** argv) {
         else if (strcmp(argv[i - 1], "--threads") == 0)
             threads = number;
         else if (strcmp(argv[i - 1], "--connections") == 0)
-            limit = (int)number;
+            limit = number > MAX_CONNECTIONS ? 0 : (int)number;
         else
             argc = 0;
     }

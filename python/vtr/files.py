@@ -77,6 +77,16 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError where a file could not be written, before hours of work go into what it is to hold."""
+    path = Path(path)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: its folder does not exist")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"cannot write {path}: permission denied, or a folder has that name")
+
+
 def printable(text: str) -> str:
     """``text`` without control characters and undecodable bytes: file names may hold anything."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

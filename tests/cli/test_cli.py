@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 from support import SMALL, run_command
 
 from vtr.cli import COMMANDS, main
+from vtr.cli.group import ReportingGroup
 from vtr.cli.output import clock, size_text
 from vtr.export.synthetic import random_checkpoint
 from vtr.files import printable
@@ -165,12 +168,48 @@ def test_verify_finds_a_flipped_byte(bundle, index, tmp_path):
         (["export", "nowhere.bin", "-o", "out"], 1, "nowhere.bin"),
         (["index", "x", "--index", "new", "--metadata", "nowhere.json"], 2, "nowhere.json"),
         (["serve", "--index", "nowhere", "--port", "70000"], 2, "port"),
+        (["serve", "--index", "INDEX", "--host", "192.0.2.1"], 2, "cannot listen on 192.0.2.1"),
+        (["serve", "--index", "INDEX", "--allow-host", "example.org:80"], 2, "without a port"),
+        (["serve", "--index", "INDEX", "--allow-host", "a*.example.org"], 2, "without a port"),
+        (["remove", "", "--index", "INDEX"], 2, "got an empty text"),
+        (["search", "x", "--index", ""], 2, "got an empty text"),
+        (["remove", "--id", "999", "--index", "INDEX"], 2, "no video with id 999"),
+        (["remove", "x\x1b[31m.mp4", "--index", "INDEX"], 2, "x\\x1b[31m.mp4"),
+        (
+            ["search", "--video", "v.mp4", "--texts", "t.txt", "--where", "a=1", "--index", "INDEX"],
+            2,
+            "--where",
+        ),
     ],
 )
 def test_mistakes_get_one_clear_line(arguments, status, message, tmp_path, monkeypatch, index):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text("a cat")
     output = vtr(*[index if word == "INDEX" else word for word in arguments], status=status)
     assert message in output and "Traceback" not in output
+
+
+def test_a_terminal_that_is_no_utf8_and_one_without_colours(index):
+    """What it cannot show is written as escapes."""
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "vtr", "search", "two dogs", "--index", str(index), "-k", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"\\u2013" in done.stdout, done.stderr
+    seen = []
+    command = ReportingGroup(
+        commands=[click.Command("x", callback=lambda: seen.append(click.get_current_context().color))]
+    )
+    CliRunner().invoke(command, ["x"], env={"NO_COLOR": "1"})
+    CliRunner().invoke(command, ["x"], env={"NO_COLOR": ""})
+    assert seen == [False, None]
+
+
+def test_want_of_memory_is_one_line():
+    def fail():
+        raise MemoryError("of the test")
+
+    found = CliRunner().invoke(ReportingGroup(commands=[click.Command("x", callback=fail)]), ["x"])
+    assert found.exit_code == 1 and found.output == "vtr: out of memory: of the test\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -88,5 +88,20 @@ converse() { # options of the service, which begin with how to reach it
     service=
 }
 converse --port 0
+"$work/example/vtr_service" "$work/videos.vtrbank" --port http 2>"$work/log" && fail "a port that is no number is taken"
+# A service that is killed leaves its socket, which the next one takes over; that of one that runs is refused.
+"$work/example/vtr_service" "$work/videos.vtrbank" --socket "$work/socket" >"$work/listening" 2>"$work/log" &
+service=$!
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -S "$work/socket" ] && break
+    sleep 0.3
+done
+"$work/example/vtr_service" "$work/videos.vtrbank" --socket "$work/socket" >"$work/second" 2>&1 &&
+    fail "two services on one socket"
+grep -q "Address already in use" "$work/second" || fail "the second service does not say why: $(cat "$work/second")"
+kill -KILL "$service"
+wait "$service" || true
+service=
+[ -S "$work/socket" ] || fail "the killed service leaves no socket: nothing is tested"
 converse --socket "$work/socket" --threads 2
 [ ! -e "$work/socket" ] || fail "the service leaves its socket behind"

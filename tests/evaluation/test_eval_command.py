@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,24 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path, monkeypatch, arguments, m
 
 
 # ---- the plot -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["--save-scores", "--plot"])
+def test_outputs_that_may_not_be_written_are_refused_first(tmp_path, monkeypatch, option):
+    monkeypatch.setattr("vtr.files.os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("vtr.evaluation.score_files.read_scores", lambda path: pytest.fail("it was begun"))
+    result = run("--scores", save(tmp_path / "s.npy", np.eye(3)), option, tmp_path / "out.png", code=2)
+    assert "cannot write" in result.output and "permission denied" in result.output
+
+
+def test_figures_are_shown_before_files_are_written(tmp_path, monkeypatch):
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    scores = save(tmp_path / "s.npy", np.eye(3))
+    monkeypatch.setattr("vtr.cli.eval.np.save", full)
+    result = run("--scores", scores, "--save-scores", tmp_path / "out.npy", code=1)
+    assert "R@1" in result.output and "No space left on device" in result.output
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

@@ -12,11 +12,23 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from native_cases import KINDS, SIZES, assert_ranked_alike, columns_of, head_of, rows_of, scorer_of, text_of
+from native_cases import (
+    KINDS,
+    SIZES,
+    TOLERANCE,
+    assert_ranked_alike,
+    columns_of,
+    head_of,
+    rows_of,
+    scorer_of,
+    text_of,
+)
+from scoring.cases import POOL
 
 import vtr
 from vtr import _core
 from vtr.native import SIZES as NEEDED
+from vtr.scoring import make_scorer
 
 ALL = 23  # videos
 
@@ -64,6 +76,24 @@ def test_scores_and_searches_equal_numpys(kind, isa):
     nearest = np.argsort(-scorer.holistic(scorer.prepare(text), rows))[:, :4]
     found, _, count = bank.search(query, 4, candidates=4)
     assert [set(row) for row in found] == [set(ids[row]) for row in nearest]
+
+
+@pytest.mark.parametrize("away", [0, 2, 20])
+@pytest.mark.parametrize("isa", _core.isas())
+def test_tcmgc_that_keeps_every_word(isa, away):
+    """Nothing is left to be fused, and its 0 is the highest where frames point away from the sentence."""
+    sizes = {**SIZES, "keep": SIZES["words"]}
+    text = text_of(1)
+    head = head_of("tcmgc", **sizes)
+    bias = f"{POOL}layer_norm3.bias"
+    head[bias] = head[bias] - away * text.sentence[0] / np.linalg.norm(text.sentence[0])
+    scorer = make_scorer(head, "tcmgc", sizes)
+    rows = rows_of(scorer, ALL)
+    model = _core.Model("tcmgc", head, **{name: sizes[name] for name in NEEDED["tcmgc"]}, isa=isa)
+    bank = _core.Bank(model)
+    bank.append(np.arange(ALL), columns_of("tcmgc", rows))
+    logits = scorer.score(scorer.prepare(text), rows)
+    np.testing.assert_allclose(bank.score(query_of(model, text)), logits, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

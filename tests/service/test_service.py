@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 import vtr
 from vtr.service import make_app
@@ -106,9 +107,26 @@ def test_a_video_that_may_not_be_read_is_not_found(client, engine, monkeypatch):
     assert client.get(f"/v1/videos/{hit.id}/file").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (MemoryError(), 503, "out of memory"),
+        (ZeroDivisionError("secret"), 500, "ZeroDivisionError: the service"),
+    ],
+)
+def test_what_goes_wrong_inside_is_json_too(engine, monkeypatch, error, status, message):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(engine, "bank", fail)
+    client = TestClient(make_app(engine), base_url="http://localhost", raise_server_exceptions=False)
+    reply = client.get("/healthz")
+    assert reply.status_code == status and message in reply.json()["error"] and "secret" not in reply.text
+
+
 def test_page_info_and_health(client):
     page = client.get("/")
-    assert page.status_code == 200 and "/v1/search" in page.text
+    assert page.status_code == 200 and '"v1/search"' in page.text
     info = client.get("/v1/info").json()
     assert info["videos"] == 8 and info["family"] == "clip4clip" and info["trained"] is False
     assert client.get("/healthz").json() == {"status": "ok", "videos": 8}

@@ -174,7 +174,8 @@ VTR_INLINE float* turn(const Group& group, size_t row) {
     return columns;
 }
 
-// `columns` are sorted; those after the K highest are fused into one that comes after them.
+// `columns` are sorted; those after the K highest are fused into one that comes after them. Where there are none it
+// is 0, which may be the highest.
 V sentence_frame(const Group& group, float* columns, size_t lane) {
     const size_t K = group.weights.keep, L = group.weights.words;
     V total = {}, fused = {};
@@ -185,7 +186,9 @@ V sentence_frame(const Group& group, float* columns, size_t lane) {
         fused += share * x;
     }
     store(columns + K * LANES + lane, K < L ? fused / total : V{});
-    return isa<true>(columns + lane, K + 1, group.weights.sentence_frame, group.scratch + group.at.isa);
+    float* memory = group.scratch + group.at.isa;
+    return K < L ? isa<true>(columns + lane, K + 1, group.weights.sentence_frame, memory)
+                 : isa<false>(columns + lane, K + 1, group.weights.sentence_frame, memory);
 }
 
 // isa of the K columns of `pairs` that lie `next` apart, entries `stride` apart, to out [K, LANES].

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from vtr.cli.index import print_report
-from vtr.cli.options import MODEL
+from vtr.cli.options import MODEL, GivenPath
 from vtr.cli.output import clock, moments_text, print_table, short_path
 from vtr.cli.search import print_hits
 from vtr.errors import UsageError
@@ -33,12 +33,12 @@ DRAWN = (
 
 
 @click.command()
-@click.option("--videos", type=click.Path(path_type=Path, exists=True), help="Index these, not vtr's clips.")
+@click.option("--videos", type=GivenPath(exists=True), help="Index these, not vtr's clips.")
 @click.option("--model", type=MODEL, default="mini", show_default=True, help="Built-in model or bundle.")
 @click.option("--query", multiple=True, help="What to search for; may be given several times.")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     default=Path("demo"),
     show_default=True,
     help="Where the index is kept.",

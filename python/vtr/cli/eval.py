@@ -12,10 +12,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.cli.options import engine_options, json_option, open_engine
+from vtr.cli.options import engine_options, file_type, json_option, open_engine, path_type
 from vtr.cli.output import print_json
 from vtr.errors import UsageError
-from vtr.files import find_videos, printable
+from vtr.files import check_writable, find_videos, printable
 from vtr.progress import make_progress
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from vtr.evaluation import Annotations, Evaluation
 
 PROTOCOLS = ["auto", "msrvtt-1ka", "msrvtt", "msvd", "lsmdc", "didemo", "activitynet", "vatex", "csv", "json"]
-
-path_type = click.Path(path_type=Path)
-file_type = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -126,6 +123,7 @@ def command(
         seed=seed,
         pool=pool,
     )
+    print_evaluation(found, as_json)
     if save_scores:
         with save_scores.open("wb") as file:  # numpy.save would append .npy to a name
             np.save(file, matrix, allow_pickle=False)
@@ -133,7 +131,6 @@ def command(
         write_ranks(ranks, given, matrix, found["text_to_video"].ranks)
     if plot:
         plot_recall(found, plot)
-    print_evaluation(found, as_json)
 
 
 def check_source(
@@ -175,8 +172,8 @@ def check_outputs(
     if ranks and not annotations:
         raise UsageError("--ranks needs ANNOTATIONS: without them there are no captions to list")
     for output in (ranks, save_scores):
-        if output and not output.absolute().parent.is_dir():
-            raise UsageError(f"cannot write {output}: its folder does not exist")
+        if output:
+            check_writable(output)
     if plot:
         check_plot(plot)
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import json_option, sampling_options
+from vtr.cli.options import json_option, path_type, sampling_options
 from vtr.cli.output import print_json
 from vtr.errors import BackendError, UsageError
 
 
 @click.command()
 @click.argument("checkpoint")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle directory to make."
-)
+@click.option("-o", "--output", required=True, type=path_type, help="Bundle directory to make.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 @click.option(
     "--family",
@@ -55,7 +53,7 @@ from vtr.errors import BackendError, UsageError
     help="Of the towers' weights and arithmetic in the bundle.",
 )
 @click.option("--name", help="What the bundle calls itself  [default: the checkpoint's name]")
-@click.option("--vocab", type=click.Path(path_type=Path), help="CLIP vocabulary or tokenizer.json to use.")
+@click.option("--vocab", type=path_type, help="CLIP vocabulary or tokenizer.json to use.")
 @click.option("--cuda", is_flag=True, help="Also compile the GPU kernels of this model; needs no GPU.")
 @click.option(
     "--cuda-arch",

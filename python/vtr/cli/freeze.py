@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import MODEL, index_option, json_option
+from vtr.cli.options import MODEL, file_type, index_option, json_option
 from vtr.cli.output import print_json, size_text
+from vtr.errors import UnsupportedError, UsageError
 from vtr.files import printable
 
 
@@ -20,7 +21,7 @@ from vtr.files import printable
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_type,
     help="File to write; one that is there is replaced when the new one is whole.",
 )
 @click.option(
@@ -59,11 +60,17 @@ def freeze(index_dir: Path, output: Path, model: str | None, storage: str) -> di
     from vtr.bundle import Bundle
     from vtr.engine import model_of_index
     from vtr.index import IndexStore
-    from vtr.native import NativeModel
+    from vtr.native import SIZES, NativeModel
     from vtr.progress import make_progress
 
     bundle = Bundle.open(model if model is not None else model_of_index(index_dir))
-    native = NativeModel(bundle.scoring, bundle.head, bundle.sizes, storage=storage)
+    try:
+        native = NativeModel(bundle.scoring, bundle.head, bundle.sizes, storage=storage)
+    except UnsupportedError as error:
+        raise UsageError(
+            f"{bundle} cannot be frozen: expected {', '.join(SIZES)} scoring, at most 64 frames and 77 words, "
+            f"and a width in steps of 16; got {bundle.scoring} and {bundle.sizes}"
+        ) from error
     with IndexStore.open(index_dir) as store:
         store.check_model(bundle.fingerprint, bundle.name)
         snapshot = store.snapshot()

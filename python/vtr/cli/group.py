@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
 from typing import Any
 
@@ -23,12 +25,18 @@ class ReportingGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of vtr's becomes one clear line and an exit status."""
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # of what a terminal that is no UTF-8 lacks
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            raise click.UsageError(str(error), ctx=None) from error
+            raise click.UsageError(printable(str(error)), ctx=None) from error
         except VtrError as error:
             self._end(printable(str(error)), FAILED)
+        except MemoryError as error:
+            self._end(f"out of memory: {printable(str(error)) or 'there is not enough for this'}", FAILED)
         except KeyboardInterrupt:
             self._end(self.interrupted, INTERRUPTED)
         except OSError as error:

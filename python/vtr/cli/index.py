@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vtr.cli.options import engine_options, index_option, json_option, open_engine
+from vtr.cli.options import engine_options, file_type, index_option, json_option, open_engine, path_type
 from vtr.cli.output import print_json, short_path
 from vtr.errors import UsageError
 from vtr.files import printable
@@ -17,12 +17,12 @@ from vtr.types import IndexReport
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path())  # str: Path makes "" the working folder
+@click.argument("paths", nargs=-1, required=True, type=path_type)
 @index_option
 @engine_options
 @click.option(
     "--metadata",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=file_type,
     help="JSON object: file name or absolute path → object of fields, for --where.",
 )
 @click.option("--retry", is_flag=True, help="Try files again that failed before and have not changed.")
@@ -36,7 +36,7 @@ from vtr.types import IndexReport
 )
 @json_option
 def command(
-    paths: tuple[str, ...],
+    paths: tuple[Path, ...],
     index_dir: Path,
     metadata: Path | None,
     retry: bool,

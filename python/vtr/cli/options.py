@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class GivenPath(click.Path):
+    """A path. An empty text, of a shell's variable that is not set, is none: `Path` takes it for the working
+    directory."""
+
+    def __init__(self, **kinds: bool) -> None:
+        super().__init__(path_type=Path, **kinds)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("expected a path, got an empty text", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+path_type = GivenPath()
+file_type = GivenPath(dir_okay=False)
 MODEL = click.Path()  # a str: "mini" is a built-in model, "./mini" a directory, and a Path could not tell
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -20,7 +36,7 @@ index_option = click.option(
     "--index",
     "index_dir",
     required=True,
-    type=click.Path(path_type=Path),
+    type=path_type,
     help="Directory of the index.",
 )
 

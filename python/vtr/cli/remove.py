@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from vtr.cli.options import index_option, json_option
+from vtr.cli.options import index_option, json_option, path_type
 from vtr.cli.output import print_json
 from vtr.errors import UsageError
 from vtr.files import absolute
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=path_type)
 @index_option
 @click.option("--id", "ids", multiple=True, type=int, help="Remove by id; may be given several times.")
 @click.option("--missing", is_flag=True, help="Remove videos whose file is gone: all, or those at PATHS.")
@@ -33,6 +33,8 @@ def command(
     if not (paths or ids or missing or compact):
         raise UsageError("expected PATHS, --id, --missing or --compact: there is nothing to do")
     store = IndexStore.open(index_dir)
+    if unknown := sorted(set(ids) - {video.id for video in store.snapshot().records()}):
+        raise UsageError(f"{index_dir} has no video with id {', '.join(map(str, unknown))}")
     roots = {Path(absolute(path)) for path in paths}
     chosen: list[str | int] = list(ids)
     if roots or missing:

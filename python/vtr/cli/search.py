@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vtr.cli.options import engine_options, index_option, json_option, open_engine
+from vtr.cli.options import GivenPath, engine_options, index_option, json_option, open_engine, path_type
 from vtr.cli.output import moments_text, print_json, print_table, short_path
 from vtr.errors import UsageError
 from vtr.types import Hit
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     help="Score only the best N by one vector a video  [default: all]",
 )
 @click.option("--where", help="Conditions on fields, such as 'camera=front duration>10'.")
-@click.option("--video", type=click.Path(path_type=Path), help="Search for videos like this file instead.")
+@click.option("--video", type=path_type, help="Search for videos like this file instead.")
 @click.option(
     "--texts",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=GivenPath(dir_okay=False, exists=True),
     help="With --video: rank the lines of this file for it, instead of the index's videos.",
 )
 @json_option
@@ -49,6 +49,8 @@ def command(
     """Search an index for TEXT, or for videos like --video FILE."""
     if bool(text) == (video is not None) or (texts and not video):
         raise UsageError("expected either TEXT or --video FILE, and --texts only with --video")
+    if texts and (candidates or where):
+        raise UsageError("--candidates and --where are for videos; with --texts, texts are ranked")
     if not index_dir.exists():
         raise UsageError(
             f"{index_dir} does not exist: make an index with `vtr index PATH… --index {index_dir}`"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vtr.cli.eval import PROTOCOLS
-from vtr.cli.options import sampling_options
+from vtr.cli.options import file_type, path_type, sampling_options
 from vtr.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ OF_OPTIONS = (
     "save_minutes",
 )  # fmt: skip
 
-path_type = click.Path(path_type=Path)
-file_type = click.Path(path_type=Path, dir_okay=False)
 count = click.IntRange(min=1)
 natural = click.IntRange(min=0)
 
@@ -211,7 +209,12 @@ def check_output(out: Path, resume: bool, settings: Mapping[str, Any]) -> None:
         return
     if not there or not (out / RUN).exists():
         raise UsageError(f"there is no run to resume in {out}: leave --resume out")
-    before = json.loads((out / RUN).read_text(encoding="utf-8"))
+    try:
+        before = json.loads((out / RUN).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"{out / RUN} is damaged ({error}): name another folder, or remove this one"
+        ) from error
     other = [name for name in settings if settings[name] != before.get(name)]
     if other:
         told = "; ".join(f"{name} was {before.get(name)!r} and is {settings[name]!r}" for name in other)
@@ -223,6 +226,7 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
     from vtr.cli.train_data import annotated, generated, validation
     from vtr.export import ExportOptions, build_model, load_checkpoint
     from vtr.export.tokenizer import has_tokenizer
+    from vtr.training.checkpoints import write_whole
     from vtr.training.loop import prepare_processor, train
     from vtr.training.options import TrainOptions
     from vtr.training.start import Start, start_model
@@ -252,7 +256,7 @@ def run(out: Path, given: Mapping[str, Any]) -> None:
         if given["validation"]:
             validate = validation(model, tokenizer, given, out, options, trained=source.videos)
             options = replace(options, validate_steps=max(1, source.steps // options.processes))
-    (out / RUN).write_text(json.dumps(settings_of(given), indent=2) + "\n", encoding="utf-8")
+    write_whole(out / RUN, (json.dumps(settings_of(given), indent=2) + "\n").encode())
     train({"model": model}, source, options, out, teacher=teacher, validate=validate, progress=True)
     if given["bundle"]:
         export(model, vocab, out, given)

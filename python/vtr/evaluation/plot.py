@@ -10,6 +10,7 @@ import numpy as np
 from vtr.errors import BackendError, UsageError
 from vtr.evaluation.metrics import RECALLS, recall_curve
 from vtr.evaluation.report import Evaluation
+from vtr.files import check_writable
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = {"text_to_video": "#0b6e99", "video_to_text": "#d9730d"}
@@ -20,8 +21,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`plot_recall` would, before hours of work go into the figures."""
     if Path(path).suffix.lower() not in SUFFIXES:
         raise UsageError(f"expected a plot file ending in {', '.join(SUFFIXES)}; got {path}")
-    if not Path(path).absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: its folder does not exist")
+    check_writable(path)
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:

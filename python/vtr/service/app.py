@@ -8,8 +8,8 @@
     GET  /healthz               200 when searches can be answered
 
 Errors are ``{"error": "one line"}`` with status 400 (the request is wrong), 404, 405, 413 (body over 1 MiB)
-or 503 (the index cannot be read now). A request to a name that is not served is refused before all that, with
-400 and a line of plain text.
+or 503 (the index cannot be read now, or memory is short). A request to a name that is not served is refused
+before all that, with 400 and a line of plain text.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def make_app(engine: Engine, hosts: Sequence[str] = LOCAL_HOSTS) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, Exception: _own_error},
     )
 
 
@@ -93,6 +93,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What the framework refuses (no such address, wrong method), as JSON like everything else."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _own_error(request: Request, error: Exception) -> Response:
+    """What should not happen; the log has it whole."""
+    return JSONResponse({"error": f"{type(error).__name__}: the service's log says more"}, status_code=500)
 
 
 def answer(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
@@ -184,5 +189,7 @@ def _guarded(
             return JSONResponse({"error": str(error)}, status_code=400)
         except VtrError as error:
             return JSONResponse({"error": str(error)}, status_code=503)
+        except MemoryError:
+            return JSONResponse({"error": "out of memory"}, status_code=503)
 
     return guarded
