@@ -63,25 +63,35 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
+_DIRECTORIES = {  # what a configuration says of the tensors beside it, and the files that may hold these
+    "config.json": (
+        huggingface_facts,
+        ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"),
+    ),
+    "open_clip_config.json": (
+        open_clip_facts,
+        ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    ),
+}
+
+
 def _read_directory(folder: Path) -> Checkpoint:
-    if (folder / "config.json").exists():
-        facts = huggingface_facts(folder)
-        names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    elif (folder / "open_clip_config.json").exists():
-        facts = open_clip_facts(folder)
-        names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    else:
-        raise CheckpointError(
-            "expected config.json (Hugging Face CLIPModel) or open_clip_config.json in the directory; "
-            "to read a single file, name the file"
-        )
-    for name in names:
-        if (folder / name).exists():
-            tensors = (
-                _read_shards(folder / name) if name.endswith(".index.json") else _read_file(folder / name)[0]
-            )
-            return canonical(tensors, facts)
-    raise CheckpointError(f"expected one of {', '.join(names)} in the directory")
+    missing: list[str] = []
+    for configuration, (read_facts, names) in _DIRECTORIES.items():
+        if not (folder / configuration).exists():
+            continue
+        for name in names:
+            if (folder / name).exists():
+                shards = name.endswith(".index.json")
+                tensors = _read_shards(folder / name) if shards else _read_file(folder / name)[0]
+                return canonical(tensors, read_facts(folder))
+        missing += names
+    if missing:
+        raise CheckpointError(f"expected one of {', '.join(missing)} in the directory")
+    raise CheckpointError(
+        f"expected {' (Hugging Face CLIPModel) or '.join(_DIRECTORIES)} in the directory; "
+        "to read a single file, name the file"
+    )
 
 
 def _read_single(path: Path) -> Checkpoint:
@@ -272,7 +282,11 @@ _HUB_FILES = ["config.json", "*processor_config.json", "tokenizer*.json", "vocab
 
 
 def download(source: str) -> Path:
-    """Fetch ``hf://organisation/name[@revision]``: safetensors, configuration and tokenizer only."""
+    """Fetch ``hf://organisation/name[@revision]``: configuration, tokenizer and weights.
+
+    These are safetensors where the repository has such, else ``pytorch_model.bin`` (OpenAI's own CLIPs), read
+    like any other file of PyTorch: tensors alone, and nothing in it is run.
+    """
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)
     if match is None:
         raise CheckpointError(
@@ -283,14 +297,12 @@ def download(source: str) -> Path:
     except ImportError as error:
         raise BackendError('reading hf:// names needs huggingface_hub: pip install "vtr[export]"') from error
     name, revision = match.groups()
-    weights = ["model*.safetensors", "model.safetensors.index.json"]
+    wanted = [*_HUB_FILES, "model*.safetensors", "model.safetensors.index.json"]
+    others = [["open_clip_config.json", "open_clip_model.safetensors"], ["pytorch_model.bin"]]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES + weights))
-        if not any(
-            (folder / file).exists() for file in ("model.safetensors", "model.safetensors.index.json")
-        ):
-            wanted = ["open_clip_config.json", "open_clip_model.safetensors"]
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        while others and not any(folder.glob("*model*.safetensors*")):
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=others.pop(0)))
     except Exception as error:  # the hub's own errors, and the network's
         raise CheckpointError(f"{source}: cannot be fetched: {type(error).__name__}: {error}") from error
     return folder

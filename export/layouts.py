@@ -61,10 +61,13 @@ def canonical(tensors: Mapping[str, Tensor], facts: Facts | None = None) -> Chec
         tensors = from_huggingface(tensors)
     elif layout != "clip4clip":
         tensors = from_bare(tensors)
-    for key, value in tensors.items():  # integers would be quantised weights, whose scales are elsewhere
-        if not value.is_floating_point() and key.removeprefix("clip.") not in OPENAI_SCALARS:
-            raise CheckpointError(f"{key}: expected floating-point numbers, got {value.dtype}")
-    return Checkpoint({key: value.to(torch.float32) for key, value in tensors.items()}, facts)
+    return Checkpoint({key: _float32(key, value) for key, value in tensors.items()}, facts)
+
+
+def _float32(key: str, value: Tensor) -> Tensor:
+    """Integers stay as they are: counters of training code, which may be ignored, or quantised weights."""
+    scalar = key.removeprefix("clip.") in OPENAI_SCALARS
+    return value.to(torch.float32) if value.is_floating_point() or scalar else value
 
 
 def detect_layout(keys: Iterable[str]) -> str:

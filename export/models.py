@@ -26,6 +26,7 @@ from .resnet import STRIDE, ResNetTower
 from .temporal import MeanP, SeqLSTM, SeqTransf, unit
 from .towers import LAYER_NORM_EPS, Clip, VisionTower
 
+COUNT = "num_batches_tracked"  # of batch norms
 _PLACES = {  # which submodule holds a published key, by the key's first name; all others: family_head
     "clip": "",
     "transformerClip": "temporal_head.",
@@ -279,9 +280,7 @@ def _load(model: ReferenceModel, state: Checkpoint) -> None:
             given[_PLACES.get(key.split(".", 1)[0], "family_head.") + key] = value
     wanted = model.state_dict()
     # Batch norms count the steps they were trained for, which changes nothing; not all files hold the counts.
-    given |= {
-        key: torch.zeros((), dtype=torch.int64) for key in wanted if key.endswith("num_batches_tracked")
-    }
+    given |= {key: torch.zeros((), dtype=torch.int64) for key in wanted if key.endswith(COUNT)}
     if model.scoring == "tcmgc" and "family_head.logit_weight" not in given:
         given["family_head.logit_weight"] = torch.eye(4)
         model.notes.append("the checkpoint has no logit_weight: identity was taken for it")
@@ -303,6 +302,10 @@ def _load(model: ReferenceModel, state: Checkpoint) -> None:
         )
     if shapes:
         raise CheckpointError(f"tensors of the wrong shape: {'; '.join(shapes[:8])}")
+    whole = [key for key in sorted(given) if not (given[key].is_floating_point() or key.endswith(COUNT))]
+    if whole:  # of quantised weights, whose scales are elsewhere
+        found = given[whole[0]].dtype
+        raise CheckpointError(f"expected floating-point numbers, got {found}: {_listed(whole)}")
     broken = [key for key in sorted(given) if not torch.isfinite(given[key]).all()]
     if broken:
         raise CheckpointError(f"tensors with NaN or infinite values: {_listed(broken)}")

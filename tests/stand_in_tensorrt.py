@@ -246,7 +246,13 @@ class Engine:
         return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
 
     def get_tensor_shape(self, name):
-        return self.tensors[name].shape
+        """An open axis that every profile plans for one size is told as of that size."""
+        shape = list(self.tensors[name].shape)
+        for axis, size in enumerate(shape):
+            planned = {extent[axis] for profile in self.profiles for extent in profile.get(name, ())}
+            if size == -1 and len(planned) == 1:
+                (shape[axis],) = planned
+        return tuple(shape)
 
     def get_tensor_dtype(self, name):
         return self.tensors[name].dtype

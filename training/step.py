@@ -30,6 +30,8 @@ def arithmetic(device: str, precision: str) -> Iterator[None]:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if precision == "bf16":
             stack.enter_context(torch.autocast(device, torch.bfloat16))
+        elif device == "cuda":  # convolutions and LSTMs take TF32 else
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
         yield
 
 

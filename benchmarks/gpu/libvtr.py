@@ -19,7 +19,7 @@ import torch
 
 from ..measure import summary
 from . import cases
-from .place import Missing, Place
+from .place import Place
 from .timing import MILLI
 
 K = 10
@@ -47,9 +47,9 @@ def import_core() -> Any:
     try:
         from vtr import _core
     except ImportError as error:
-        raise Missing(f"the native core is not built ({error}): install vtr, or build it") from error
+        raise RuntimeError(f"the native core is not built ({error}): pip install .") from error
     if not hasattr(_core, "DeviceBank"):
-        raise Missing("the native core that is built here knows no GPUs: build it again")
+        raise RuntimeError("the native core that is built here knows no GPUs: build it again")
     return _core
 
 

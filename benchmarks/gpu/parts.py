@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,7 +51,7 @@ def run_here(name: str, place: Place) -> Entry:
     except BackendError as reason:  # names the package and its install command
         entry["missing"] = str(reason)
     except ModuleNotFoundError as reason:
-        own = (reason.name or "").split(".")[0] in ("vtr", "benchmarks") and reason.name != "vtr._core"
+        own = (reason.name or "").split(".")[0] in ("vtr", "benchmarks")
         entry["failed" if own else "missing"] = f"not installed: {reason}"
     except Exception as problem:  # whatever a part or a library raises is its result
         traceback.print_exc()
@@ -63,11 +65,16 @@ def run_apart(name: str, quick: bool) -> Entry:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "entry.json"
         command = [sys.executable, "-m", str(__package__), "part", name, "--json", str(out)]
-        try:
-            done = subprocess.run(command + ["--quick"] * quick, timeout=PARTS[name])
-        except subprocess.TimeoutExpired:
-            return {"records": [], "failed": f"took longer than {PARTS[name]} seconds"}
+        # In a session of its own, so that what it started ends with it: a suite's tests would go on.
+        with subprocess.Popen(command + ["--quick"] * quick, start_new_session=True) as process:
+            try:
+                status = process.wait(PARTS[name])
+            except BaseException as error:  # Ctrl-C too
+                os.killpg(process.pid, signal.SIGKILL)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                return {"records": [], "failed": f"took longer than {PARTS[name]} seconds"}
         if not out.exists():
-            return {"records": [], "failed": f"its process ended with status {done.returncode}"}
+            return {"records": [], "failed": f"its process ended with status {status}"}
         entry: Entry = json.loads(out.read_text())
         return entry

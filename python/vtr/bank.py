@@ -17,6 +17,8 @@ from vtr.ranking import Best, NumpyRanking, Positions, Ranking, stored_rows
 from vtr.scoring import Scorer, TopK
 from vtr.types import Hit, Moment, TextFeatures, VideoFeatures
 
+SHOWN_TOGETHER = 1024  # hits whose frames are in memory at a time
+
 
 class Bank:
     """Searches one snapshot with one family's scorer. Safe from many threads.
@@ -85,9 +87,14 @@ class Bank:
     def _moments(
         self, text: TextFeatures, chosen: Positions, durations: Sequence[float]
     ) -> list[list[Moment]]:
-        rows = self.snapshot.rows((*self._scorer.relevance_columns, "timestamps"), chosen)
-        relevance = self._scorer.relevance(text, rows)[0]
-        return moments_of_videos(relevance, rows["timestamps"], rows["mask"].sum(axis=1), durations)
+        spans = []
+        for start in range(0, len(chosen), SHOWN_TOGETHER):
+            part = slice(start, start + SHOWN_TOGETHER)
+            rows = self.snapshot.rows((*self._scorer.relevance_columns, "timestamps"), chosen[part])
+            relevance = self._scorer.relevance(text, rows)[0]
+            real = rows["mask"].sum(axis=1)
+            spans += moments_of_videos(relevance, rows["timestamps"], real, durations[part])
+        return spans
 
 
 def _hit(label: Label, score: float, spans: list[Moment]) -> Hit:

@@ -6,8 +6,9 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vtr.decode import DaliPool, DecodePool
 
 Where = Mapping[str, Any] | str | None
+Features = TypeVar("Features", TextFeatures, VideoFeatures)
 
 
 class Engine:
@@ -150,8 +152,11 @@ class Engine:
     # ---- score ----------------------------------------------------------------------------------
 
     def score(self, text: TextFeatures, video: VideoFeatures) -> NDArray[np.float32]:
-        """The family's logits, float32 ``[texts, videos]``, exactly as the trained model defines them."""
-        return self.scorer.score(self.scorer.prepare(text), self.scorer.rows(video))
+        """The family's logits, float32 ``[texts, videos]``, exactly as the trained model defines them.
+
+        Features may be of NumPy, or whatever it reads as arrays, such as tensors of PyTorch on the CPU.
+        """
+        return self.scorer.score(self.scorer.prepare(_arrays(text)), self.scorer.rows(_arrays(video)))
 
     # ---- index ----------------------------------------------------------------------------------
 
@@ -192,7 +197,7 @@ class Engine:
 
     def remove(self, paths: str | os.PathLike[str] | int | Iterable[str | os.PathLike[str] | int]) -> int:
         """Remove videos, by file path or id, from the index; returns how many were there."""
-        items = [paths] if isinstance(paths, (str, os.PathLike, int)) else list(paths)
+        items = [paths] if isinstance(paths, (str, os.PathLike, int, np.integer)) else list(paths)
         chosen = [int(item) if isinstance(item, (int, np.integer)) else absolute(item) for item in items]
         with self.store().writer() as writer:
             return writer.remove(chosen)
@@ -337,6 +342,14 @@ class Engine:
         if isinstance(clip, Failure):
             raise DecodeError(f"{path}: {clip.reason}")
         return clip
+
+
+def _arrays(features: Features) -> Features:
+    """The same features as NumPy's arrays, whatever they were given as."""
+    given: dict[str, Any] = {field.name: getattr(features, field.name) for field in fields(features)}
+    return replace(
+        features, **{name: np.asarray(value) for name, value in given.items() if value is not None}
+    )
 
 
 def model_of_index(index: Path | None) -> str:

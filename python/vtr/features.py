@@ -90,7 +90,10 @@ class FeatureEncoder:
             here = np.flatnonzero(~away).tolist()
             pixels = np.zeros((len(here), count, size, size, 3), np.uint8)
             for frames, row in zip(pixels, here, strict=True):
-                frames[: len(clips[row].frames)] = np.asarray(clips[row].frames)
+                given = np.asarray(clips[row].frames)
+                if given.dtype != np.uint8:
+                    raise UsageError(f"expected a clip of uint8 frames, RGB in 0..255, got {given.dtype}")
+                frames[: len(given)] = given
             features[here] = self._vision(pixels, mask[here])
         return self._heads(features, mask)
 

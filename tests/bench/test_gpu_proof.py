@@ -140,7 +140,7 @@ def test_what_was_measured_before_a_failure_is_kept(run_part, capsys):
     [
         (Missing("no decoder"), "missing"),
         (ModuleNotFoundError("No module named 'tensorrt'", name="tensorrt"), "missing"),
-        (ModuleNotFoundError("No module named 'vtr._core'", name="vtr._core"), "missing"),
+        (ModuleNotFoundError("No module named 'vtr._core'", name="vtr._core"), "failed"),
         (ModuleNotFoundError("No module named 'vtr.lost'", name="vtr.lost"), "failed"),
         (ImportError("cannot import name"), "failed"),
     ],

@@ -342,7 +342,7 @@ def test_description(library, model):
 
 
 class OnTheGpu:
-    """As DALI, PyTorch and CuPy show their arrays."""
+    """As DALI and CuPy show their arrays."""
 
     def __init__(self, array, strides=None, offset=0, stream=None):
         context = Context()
@@ -383,6 +383,20 @@ def test_the_stream_that_makes_the_frames_is_waited_for(library, model, gpu):
         there = OnTheGpu(np.zeros_like(pixels), stream=stream.handle)
         stream.upload(pixels, there.memory.address)  # done only when somebody waits
     np.testing.assert_array_equal(encoders.vision(there, mask), encoders.vision(pixels, mask))
+
+
+def test_every_stream_is_waited_for_where_none_is_named(library, model, gpu):
+    """As of PyTorch's tensors, whose interface is of version 2."""
+    encoders = opened(model[1])
+    _, pixels, mask = inputs(1, 1)
+    context = Context()
+    with context.current():
+        there, stream = OnTheGpu(np.zeros_like(pixels)), Stream(context)
+        del there.__cuda_array_interface__["stream"]
+        there.__cuda_array_interface__["version"] = 2
+        stream.upload(pixels, there.memory.address)
+    np.testing.assert_array_equal(encoders.vision(there, mask), encoders.vision(pixels, mask))
+    assert gpu.calls("cuCtxSynchronize") > 0
 
 
 def test_arrays_on_the_gpu_that_cannot_be_read(library, model, gpu):

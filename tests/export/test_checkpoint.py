@@ -2,8 +2,10 @@
 
 import collections
 import json
+import shutil
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from support import TINY
@@ -15,7 +17,7 @@ from vtr.errors import BackendError, CheckpointError  # noqa: E402
 from vtr.export.checkpoint import load_checkpoint  # noqa: E402
 from vtr.export.models import build_model  # noqa: E402
 from vtr.export.options import ExportOptions  # noqa: E402
-from vtr.export.synthetic import random_clip, write_huggingface  # noqa: E402
+from vtr.export.synthetic import random_checkpoint, random_clip, write_huggingface  # noqa: E402
 
 SCALARS = ("input_resolution", "context_length", "vocab_size")
 
@@ -202,10 +204,17 @@ def test_wide_towers_of_unknown_origin_need_their_heads():
 # --- hf:// ----------------------------------------------------------------------------------------
 
 
-def fake_hub(monkeypatch, folder, calls):
+def fake_hub(monkeypatch, folder, calls, there=None):
+    """``there``: fetch into this folder what the patterns name, as the hub does; else all is there."""
+
     def snapshot_download(name, revision=None, allow_patterns=None):
         calls.append((name, revision, tuple(allow_patterns)))
-        return str(folder)
+        if there is None:
+            return str(folder)
+        for pattern in allow_patterns:
+            for path in Path(folder).glob(pattern):
+                shutil.copy(path, there)
+        return str(there)
 
     hub = types.ModuleType("huggingface_hub")
     hub.snapshot_download = snapshot_download
@@ -221,9 +230,45 @@ def test_hub_names(tmp_path, monkeypatch, clip):
     assert not any(pattern.endswith((".bin", ".py", "*", ".pt")) for pattern in patterns)
 
 
+def test_a_repository_without_safetensors_gives_its_pytorch_file(tmp_path, monkeypatch, clip):
+    """As OpenAI's own, which the README names."""
+    repository, there, calls = tmp_path / "repository", tmp_path / "there", []
+    repository.mkdir(), there.mkdir()
+    write_huggingface(clip, repository)
+    torch.save(safetensors.load_file(repository / "model.safetensors"), repository / "pytorch_model.bin")
+    (repository / "model.safetensors").unlink()
+    (repository / "convert.py").write_text("raise SystemExit")
+    fake_hub(monkeypatch, repository, calls, there)
+    same(load_checkpoint("hf://openai/clip-vit-base-patch32"), canonical_clip(clip))
+    assert calls[-1][2] == ("pytorch_model.bin",) and len(calls) == 3
+    assert not (there / "convert.py").exists()
+
+
+def test_what_lies_beside_the_configurations_decides(tmp_path, clip):
+    """open_clip's repositories may have a config.json for other libraries, without its weights."""
+    folder = open_clip_directory(tmp_path, clip)
+    (folder / "config.json").write_text("{}")
+    assert load_checkpoint(folder).facts.layout == "open_clip"
+    (folder / "open_clip_model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*open_clip_model\.safetensors"):
+        load_checkpoint(folder)
+
+
+def test_counters_of_training_code_may_be_ignored():
+    state = {**random_checkpoint("clip4clip", **TINY), "queue_ptr": torch.zeros(1, dtype=torch.int64)}
+    with pytest.raises(CheckpointError, match="queue_ptr; if they do not change the logits"):
+        build_model(state)
+    assert build_model(state, ExportOptions(ignore=("queue",))).family == "clip4clip"
+    state = {key: value for key, value in state.items() if key != "queue_ptr"}
+    state["clip.text_projection"] = state["clip.text_projection"].to(torch.int8)
+    with pytest.raises(CheckpointError, match=r"floating-point numbers, got torch\.int8: .*text_projection"):
+        build_model(state)
+
+
 def test_hub_falls_back_to_open_clip_files(tmp_path, monkeypatch, clip):
-    calls = []
-    fake_hub(monkeypatch, open_clip_directory(tmp_path, clip), calls)
+    calls, there = [], tmp_path / "there"
+    there.mkdir()
+    fake_hub(monkeypatch, open_clip_directory(tmp_path, clip), calls, there)
     assert load_checkpoint("hf://org/name").facts.layout == "open_clip"
     assert len(calls) == 2 and "open_clip_model.safetensors" in calls[1][2]
 

@@ -1,5 +1,6 @@
 """Searching: the engine's hits against scores computed by hand, for every kind of scoring."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -55,6 +56,36 @@ def test_hits_are_the_best_by_the_familys_logits(indexed, name):
         assert [hit.score for hit in hits] == sorted(scores.values(), reverse=True)
     alone = engine.search(TEXTS[1], k=3)
     assert [hit.path for hit in alone] == [hit.path for hit in results[1]][:3]
+
+
+@pytest.mark.parametrize("name", ["ea", "xclip", "tcmgc"])
+def test_moments_are_the_same_however_many_hits_are_shown_together(indexed, name, monkeypatch):
+    engine = indexed(name)
+    together = engine.search(TEXTS[0], k=8)
+    monkeypatch.setattr("vtr.bank.SHOWN_TOGETHER", 3)
+    for one, other in zip(together, engine.search(TEXTS[0], k=8), strict=True):
+        assert one.path == other.path and len(one.moments) == len(other.moments) > 0
+        np.testing.assert_allclose([*map(list, one.moments)], [*map(list, other.moments)], atol=1e-5)
+
+
+def test_features_and_frames_may_be_of_torch_and_frames_are_bytes(indexed, clips):
+    torch = pytest.importorskip("torch")
+    engine = indexed("tcmgc")
+    clip = vtr.decode.read_clip(clips / "clip3.mp4", engine.model.sampling)
+    text, video = engine.encode_text(TEXTS), engine.encode_clips([clip])
+
+    def of_torch(features):
+        given = vars(features).items()
+        return type(features)(
+            **{name: value if value is None else torch.tensor(value) for name, value in given}
+        )
+
+    np.testing.assert_array_equal(engine.score(of_torch(text), of_torch(video)), engine.score(text, video))
+    tensors = dataclasses.replace(clip, frames=torch.from_numpy(clip.frames))
+    np.testing.assert_array_equal(engine.encode_clips([tensors]).frames, video.frames)
+    floats = dataclasses.replace(clip, frames=clip.frames / np.float32(255))
+    with pytest.raises(vtr.UsageError, match=r"uint8 frames, RGB in 0\.\.255, got float32"):
+        engine.encode_clips([floats])
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -68,8 +68,8 @@ def freeze(index_dir: Path, output: Path, model: str | None, storage: str) -> di
         native = NativeModel(bundle.scoring, bundle.head, bundle.sizes, storage=storage)
     except UnsupportedError as error:
         raise UsageError(
-            f"{bundle} cannot be frozen: expected {', '.join(SIZES)} scoring, at most 64 frames and 77 words, "
-            f"and a width in steps of 16; got {bundle.scoring} and {bundle.sizes}"
+            f"{bundle} cannot be frozen: expected {', '.join(SIZES)} scoring, 64 frames, 77 words at most, "
+            f"a width in steps of 16; got {bundle.scoring}, {bundle.sizes}"
         ) from error
     with IndexStore.open(index_dir) as store:
         store.check_model(bundle.fingerprint, bundle.name)

@@ -19,7 +19,7 @@ ON_CUDA = ("tensorrt", "onnxruntime")  # the faster first
 INSTALL = {
     "openvino": "pip install 'vtr[cpu]'",
     "onnxruntime": "pip install 'vtr[cpu]'",
-    "cuda": "pip install onnxruntime-gpu",
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "tensorrt": tensorrt_build.INSTALL,
 }
 

@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, list[Any]] = {
     "cuDevicePrimaryCtxRelease_v2": [c_int],
     "cuCtxPushCurrent_v2": [c_void_p],
     "cuCtxPopCurrent_v2": [POINTER(c_void_p)],
+    "cuCtxSynchronize": [],
     "cuMemAlloc_v2": [POINTER(c_uint64), c_size_t],
     "cuMemFree_v2": [c_uint64],
     "cuMemHostAlloc": [POINTER(c_void_p), c_size_t, c_uint],

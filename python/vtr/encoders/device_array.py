@@ -10,13 +10,15 @@ import numpy as np
 from vtr.encoders.cuda_driver import Context
 from vtr.errors import UsageError
 
+ANY_STREAM = -1  # no stream's handle
+
 
 @dataclass(frozen=True)
 class DeviceArray:
     """A C-contiguous array on a GPU, read where it lies.
 
-    ``stream`` is the CUDA stream whose work must be done before it is read, ``None`` if all is. ``owner``
-    is what keeps the memory alive.
+    ``stream`` is the CUDA stream whose work must be done before it is read, ``None`` if all is, `ANY_STREAM`
+    where it is not known. ``owner`` is what keeps the memory alive.
     """
 
     address: int
@@ -45,7 +47,9 @@ class DeviceArray:
             )
         if interface.get("mask") is not None:
             raise UsageError("expected an array on the GPU without a mask of its own")
-        return cls(interface["data"][0], shape, dtype, interface.get("stream"), given)
+        # Version 2 of the interface, PyTorch's, does not say which stream writes the array.
+        stream = interface.get("stream", ANY_STREAM)
+        return cls(interface["data"][0], shape, dtype, stream, given)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -69,7 +73,10 @@ class DeviceArray:
         if self.stream is not None:
             context = Context()
             with context.current():
-                context.driver.call("cuStreamSynchronize", self.stream)
+                if self.stream == ANY_STREAM:
+                    context.driver.call("cuCtxSynchronize")
+                else:
+                    context.driver.call("cuStreamSynchronize", self.stream)
 
     def reshape(self, *shape: int) -> DeviceArray:
         """The same numbers in another shape, which is given in full."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from vtr.bundle import Bundle
+from vtr.encoders.choice import INSTALL
 from vtr.encoders.device_array import DeviceArray
 from vtr.errors import BackendError
 
@@ -39,10 +42,23 @@ class Backend:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
+        if self._device == "cuda":
+            preload()
         session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS[self._device])
         if (got := session.get_providers()[0]) != FIRST[self._device]:
-            raise BackendError(f"expected ONNX Runtime to run on {self._device}, it fell back to {got}")
+            raise BackendError(
+                f"expected ONNX Runtime to run on {self._device}, it fell back to {got}: its CUDA libraries "
+                f"cannot be loaded ({INSTALL['cuda']}), or use device cpu"
+            )
         return BoundGraph(session, self._device) if self._device == "cuda" else Graph(session)
+
+
+@cache
+def preload() -> None:
+    """Load cuBLAS, cuDNN and what else CUDA needs from packages of PyPI, where these are installed."""
+    if (load := getattr(onnxruntime, "preload_dlls", None)) is not None:
+        with suppress(Exception):  # what is missing is found out, and told, when a session is made
+            load()
 
 
 class Graph:

@@ -224,10 +224,13 @@ class Graph:
         count = engine.engine.num_optimization_profiles
         self._most = [engine.most(inputs[0], profile)[0] for profile in range(count)]
         self._idle: list[list[Runner]] = [[] for _ in range(count)]  # append and pop are atomic
-        # Frames that do not see each other, [B, n, ...], are planned as rows of one frame each.
+        # Frames that do not see each other, [B, n, ...], are planned as rows of one frame each. An axis that
+        # all profiles plan for one size may be reported as open or as of that size.
         shapes = {name: tuple(engine.engine.get_tensor_shape(name)) for name in inputs}
         self._spread = [
-            name for name, s in shapes.items() if s[1:2] == (-1,) and engine.most(name, count - 1)[1] == 1
+            name
+            for name, shape in shapes.items()
+            if shape[1:2] in ((-1,), (1,)) and engine.most(name, count - 1)[1] == 1
         ]
         if engine.kernels is not None:
             weakref.finalize(self, engine.kernels.save)  # some are compiled while others run

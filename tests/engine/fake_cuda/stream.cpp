@@ -33,6 +33,13 @@ Result cuStreamSynchronize(StreamHandle stream) {
     });
 }
 
+Result cuCtxSynchronize() {
+    return call("cuCtxSynchronize", Needs::sound, [&](World& w) {
+        for (const StreamHandle stream : w.streams) run(w, stream->pending);
+        return w.lost;
+    });
+}
+
 Result cuStreamBeginCapture_v2(StreamHandle stream, CaptureMode mode) {
     return call("cuStreamBeginCapture_v2", Needs::sound, [&](World& w) {
         if (stream->capture || mode != CAPTURE_THREAD_LOCAL) return misuse("a capture that cannot begin");
