@@ -121,8 +121,9 @@ def _from_vocab_and_merges(vocab: Path, merges: Path) -> tuple[dict[str, int], M
 def _from_tokenizer_json(path: Path) -> tuple[dict[str, int], Merges]:
     settings = json.loads(path.read_text(encoding="utf-8"))
     model: dict[str, Any] = settings["model"]
-    if model.get("type") != "BPE" or model.get("end_of_word_suffix") != WORD_END:
-        raise ValueError(f"a tokenizer of type {model.get('type')} that is not CLIP's byte-pair encoding")
+    kind = model.get("type", "BPE")  # files of before 2022 do not say
+    if kind != "BPE" or model.get("end_of_word_suffix") != WORD_END:
+        raise ValueError(f"a tokenizer of type {kind} that is not CLIP's byte-pair encoding")
     vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in settings["added_tokens"]}}
     merges = [
         tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]

@@ -201,6 +201,14 @@ def test_vocabulary_sources_agree(tmp_path, file):
     assert tokenizer_json(tmp_path, 49408) == whole
     assert tokenizer_json(tmp_path / "merges.txt", 49408) == whole
     assert tokenizer_json(file, 49408) == whole
+    older = json.loads(whole)
+    del older["model"]["type"]
+    older["model"]["merges"] = [
+        merge if isinstance(merge, str) else " ".join(merge) for merge in older["model"]["merges"]
+    ]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "tokenizer.json").write_text(json.dumps(older), encoding="utf-8")
+    assert tokenizer_json(tmp_path / "old" / "tokenizer.json", 49408) == whole
 
 
 @pytest.mark.parametrize("size", [49407, 49409, 300, 400_000])
