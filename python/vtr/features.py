@@ -159,6 +159,11 @@ class FeatureEncoder:
     def _vision_of_device(self, frames: Any, mask: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frame features ``[F, D]`` of one clip whose frames lie on a device, and stay there."""
         if self.model.frame_coupling:
+            if not hasattr(frames, "padded"):
+                raise UsageError(
+                    "expected frames in main memory, or on the GPU by DALI: this model sees a video's frames "
+                    "together, padded ones too"
+                )
             whole = frames.padded()
             return self.encoders.vision(whole.reshape(1, *whole.shape), mask[None])[0]
         count = len(frames)

@@ -88,6 +88,12 @@ def test_features_and_frames_may_be_of_torch_and_frames_are_bytes(indexed, clips
         engine.encode_clips([floats])
 
 
+def test_a_model_of_coupled_frames_takes_them_padded_from_a_gpu(indexed):
+    features = indexed("clip4clip-3d")._features
+    with pytest.raises(vtr.UsageError, match="in main memory, or on the GPU by DALI"):
+        features._vision_of_device(np.zeros((2, 8, 8, 3), np.uint8), np.ones(4, np.float32))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_candidates_are_rescored_by_the_full_family(indexed, name):
     engine = indexed(name)
