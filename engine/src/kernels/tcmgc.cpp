@@ -174,8 +174,8 @@ VTR_INLINE float* turn(const Group& group, size_t row) {
     return columns;
 }
 
-// `columns` are sorted; those after the K highest are fused into one that comes after them. Where there are none it
-// is 0, which may be the highest.
+// `columns` are sorted; those after the K highest are fused into one that comes after them. Where there are none
+// it is 0, which may be the highest.
 V sentence_frame(const Group& group, float* columns, size_t lane) {
     const size_t K = group.weights.keep, L = group.weights.words;
     V total = {}, fused = {};
