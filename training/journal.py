@@ -79,7 +79,8 @@ def draw_curves(folder: Path) -> None:
     for axis, (label, curves) in zip(axes, shown.items(), strict=True):
         for name, points in curves.items():
             axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 50 else None)
-        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+        if curves:
+            axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
         axis.set_ylabel(label)
     axes[-1].set_xlabel("step")
     figure.savefig(folder / CURVES, dpi=100)

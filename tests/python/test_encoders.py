@@ -284,9 +284,9 @@ def test_cuda_is_never_replaced_silently(monkeypatch):
     machine(monkeypatch)
     for backend, message in [
         ("openvino", "OpenVINO has no CUDA"),
-        ("onnxruntime", "this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"),
+        ("onnxruntime", r"this ONNX Runtime has no CUDA: pip install 'onnxruntime-gpu\[cuda,cudnn\]'"),
         ("tensorrt", "TensorRT is not installed: pip install tensorrt, or tensorrt-rtx-cu13"),
-        ("auto", "TensorRT is not installed.*; this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"),
+        ("auto", "TensorRT is not installed.*; this ONNX Runtime has no CUDA: pip install 'onnxruntime-gpu"),
     ]:
         with pytest.raises(BackendError, match=message):
             choose("fp32", backend, "cuda", "auto")

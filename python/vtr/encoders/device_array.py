@@ -48,7 +48,7 @@ class DeviceArray:
         if interface.get("mask") is not None:
             raise UsageError("expected an array on the GPU without a mask of its own")
         # Version 2 of the interface, PyTorch's, does not say which stream writes the array.
-        stream = interface.get("stream", ANY_STREAM)
+        stream = interface.get("stream") if interface["version"] >= 3 else ANY_STREAM
         return cls(interface["data"][0], shape, dtype, stream, given)
 
     def __len__(self) -> int:
