@@ -74,6 +74,19 @@ class Batches:
         return make_batch(self.size, seed=0 if self.same else step)
 
 
+class Some(Batches):
+    """As `Batches`, but only ``there`` can be had of its steps."""
+
+    def __init__(self, steps: int, there: range):
+        super().__init__(steps)
+        self.there = there
+
+    def __getitem__(self, step: int) -> Batch:
+        if step not in self.there:
+            raise EOFError
+        return super().__getitem__(step)
+
+
 INTERRUPTED = """
 import json, os, signal, sys
 import torch

@@ -114,9 +114,8 @@ def choose_device(device: str, scoring: str, native: NativeModel | None, bundle:
         device: "auto", "cpu" or "cuda".
         scoring: "auto", or a way of the CPU that was asked for by name.
     """
-    if (
-        device == "cpu" or scoring != "auto" or bundle.scoring == "cross"
-    ):  # that one is a graph, of the encoders
+    by_encoders = bundle.scoring == "cross"  # a graph, which runs where they do
+    if device == "cpu" or scoring != "auto" or by_encoders:
         return DeviceChoice()
     if device == "auto" and (native is None or bundle.kernels is None):
         return DeviceChoice()

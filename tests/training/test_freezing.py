@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training_cases import FRAMES, SIDE, VOCAB, WORDS, Batches, make_model  # noqa: E402
+from training_cases import FRAMES, SIDE, VOCAB, WORDS, Batches, Some, make_model  # noqa: E402
 
 from vtr.errors import UsageError  # noqa: E402
 from vtr.export.models import build_model  # noqa: E402
@@ -55,23 +55,10 @@ def test_a_run_with_frozen_parts_resumes_bit_for_bit(tmp_path):
     whole, half, resumed = resnet(), resnet(), resnet()
     train({"m": whole}, Batches(4), options(freeze=2), tmp_path / "whole")
     with pytest.raises(EOFError):
-        train({"m": half}, Some(range(2)), options(freeze=2, save_steps=2), tmp_path / "halves")
-    train({"m": resumed}, Some(range(2, 4)), options(freeze=2), tmp_path / "halves")
+        train({"m": half}, Some(4, range(2)), options(freeze=2, save_steps=2), tmp_path / "halves")
+    train({"m": resumed}, Some(4, range(2, 4)), options(freeze=2), tmp_path / "halves")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-
-
-class Some(Batches):
-    """Four steps, of which it has only some."""
-
-    def __init__(self, steps):
-        super().__init__(4)
-        self.there = steps
-
-    def __getitem__(self, step):
-        if step not in self.there:
-            raise EOFError
-        return super().__getitem__(step)
 
 
 def test_more_parts_than_there_are_cannot_be_frozen(tmp_path):
