@@ -60,8 +60,9 @@ class DeviceChoice:
         self._lock = threading.Lock()
         self._model: DeviceModel | None = None
         self._reason: str | None = None  # why there is none
-        if bundle is not None and (lack := self._lack()) is not None:
-            self._reason = f"not on a GPU: {lack}"
+        self._lack = None if bundle is None else _lacking(native, bundle)
+        if self._lack is not None:
+            self._reason = f"not on a GPU: {self._lack[0]}"
 
     @property
     def description(self) -> str | None:
@@ -92,19 +93,21 @@ class DeviceChoice:
     def _open(self) -> DeviceModel | None:
         if self._bundle is None:
             return None
-        lack, kernels = self._lack(), self._bundle.kernels
-        if self._native is None:
-            raise BackendError(f"{lack}: rank on the CPU with scoring='numpy'")
-        if kernels is None:
-            raise BackendError(f"{lack}: export it again with `vtr export --cuda`, or {ON_THE_CPU}")
+        if self._lack is not None:
+            raise BackendError(": ".join(self._lack))
+        kernels = self._bundle.kernels
+        assert self._native is not None and kernels is not None  # they are what may be lacking
         return DeviceModel(self._native, kernels, required=self._required)
 
-    def _lack(self) -> str | None:
-        """What the bundle lacks to be searched on any GPU."""
-        if self._native is None:
-            return f"{self._bundle} is of sizes that libvtr does not know"
-        assert self._bundle is not None
-        return f"{self._bundle} has no kernels for GPUs" if self._bundle.kernels is None else None
+
+def _lacking(native: NativeModel | None, bundle: Bundle) -> tuple[str, str] | None:
+    """What a bundle lacks to be searched on any GPU, and what to do about it."""
+    if native is None:
+        return f"{bundle} is of sizes that libvtr does not know", "rank on the CPU with scoring='numpy'"
+    if bundle.kernels is None:
+        remedy = f"export it again with `vtr export --cuda`, or {ON_THE_CPU}"
+        return f"{bundle} has no kernels for GPUs", remedy
+    return None
 
 
 def choose_device(device: str, scoring: str, native: NativeModel | None, bundle: Bundle) -> DeviceChoice:
@@ -117,6 +120,6 @@ def choose_device(device: str, scoring: str, native: NativeModel | None, bundle:
     by_encoders = bundle.scoring == "cross"  # a graph, which runs where they do
     if device == "cpu" or scoring != "auto" or by_encoders:
         return DeviceChoice()
-    if device == "auto" and (native is None or bundle.kernels is None):
+    if device == "auto" and _lacking(native, bundle) is not None:
         return DeviceChoice()
     return DeviceChoice(native, bundle, required=device == "cuda")

@@ -1,12 +1,7 @@
 """The HTTP service: a real server on a free port, asked by a real client."""
 
-import socket
-import threading
-import time
-
 import httpx
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 import vtr
@@ -21,21 +16,9 @@ def engine(models, clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(engine):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(make_app(engine), host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.01)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+def client(engine, serve):
+    with serve(engine) as address, httpx.Client(base_url=address, timeout=20) as client:
         yield client
-    server.should_exit = True
-    thread.join(10)
 
 
 def test_search_gives_the_engines_hits(client, engine):

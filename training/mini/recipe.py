@@ -36,7 +36,7 @@ from vtr.export.resnet import STRIDE
 from vtr.export.tokenizer import tokenizer_json
 from vtr.tokenizer import Tokenizer
 
-from ..checkpoints import model_file, save_models
+from ..checkpoints import model_file, save_models, write_whole
 from ..clips import World, load_world
 from ..command import command
 from ..crowds import Crowds
@@ -129,7 +129,7 @@ class Recipe:
         made = {"seed": self.seed, "stages": {name: asdict(stage) for name, stage in self.stages.items()}}
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+            write_whole(path, (json.dumps(made, indent=1) + "\n").encode())
         elif (before := json.loads(path.read_text(encoding="utf-8"))) != made:
             raise UsageError(
                 f"expected what {path} says, for a run goes on as it began: {before}; got {made}"
