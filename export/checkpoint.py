@@ -76,22 +76,19 @@ _DIRECTORIES = {  # what a configuration says of the tensors beside it, and the 
 
 
 def _read_directory(folder: Path) -> Checkpoint:
-    missing: list[str] = []
-    for configuration, (read_facts, names) in _DIRECTORIES.items():
-        if not (folder / configuration).exists():
-            continue
-        for name in names:
-            if (folder / name).exists():
-                shards = name.endswith(".index.json")
-                tensors = _read_shards(folder / name) if shards else _read_file(folder / name)[0]
-                return canonical(tensors, read_facts(folder))
-        missing += names
-    if missing:
-        raise CheckpointError(f"expected one of {', '.join(missing)} in the directory")
-    raise CheckpointError(
-        f"expected {' (Hugging Face CLIPModel) or '.join(_DIRECTORIES)} in the directory; "
-        "to read a single file, name the file"
-    )
+    known = [_DIRECTORIES[name] for name in _DIRECTORIES if (folder / name).exists()]
+    if not known:
+        raise CheckpointError(
+            "expected config.json (Hugging Face CLIPModel) or open_clip_config.json in the directory; "
+            "to read a single file, name the file"
+        )
+    for read_facts, names in known:
+        if weights := next((folder / name for name in names if (folder / name).exists()), None):
+            facts = read_facts(folder)  # first: what is wrong with it is told before gigabytes are read
+            shards = weights.name.endswith(".index.json")
+            return canonical(_read_shards(weights) if shards else _read_file(weights)[0], facts)
+    expected = ", ".join(name for _, names in known for name in names)
+    raise CheckpointError(f"expected one of {expected} in the directory")
 
 
 def _read_single(path: Path) -> Checkpoint:

@@ -41,7 +41,7 @@ class Facts:
 
 
 class Checkpoint(dict[str, Tensor]):
-    """Tensors under canonical keys, float32, with the ``facts`` that came with them."""
+    """Tensors under canonical keys, float32 but for integers, with the ``facts`` that came with them."""
 
     def __init__(self, tensors: Mapping[str, Tensor], facts: Facts | None = None):
         super().__init__(tensors)

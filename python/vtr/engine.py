@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -346,10 +346,8 @@ class Engine:
 
 def _arrays(features: Features) -> Features:
     """The same features as NumPy's arrays, whatever they were given as."""
-    given: dict[str, Any] = {field.name: getattr(features, field.name) for field in fields(features)}
-    return replace(
-        features, **{name: np.asarray(value) for name, value in given.items() if value is not None}
-    )
+    given = {name: value for name, value in vars(features).items() if value is not None}
+    return replace(features, **{name: np.asarray(value) for name, value in given.items()})
 
 
 def model_of_index(index: Path | None) -> str:

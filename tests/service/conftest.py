@@ -1,21 +1,19 @@
 """A real server on a free port."""
 
 import contextlib
+import socket
 import threading
 import time
 
 import pytest
+import uvicorn
+
+from vtr.service import make_app
 
 
 @contextlib.contextmanager
 def served(engine):
     """The address of a service that searches with ``engine``, for as long as the block runs."""
-    import socket
-
-    import uvicorn
-
-    from vtr.service import make_app
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -26,9 +24,11 @@ def served(engine):
     while not server.started:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 @pytest.fixture(scope="session")

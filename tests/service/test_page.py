@@ -79,6 +79,10 @@ class Page:
     def search(self, text):
         """The same, and wait for the answer."""
         self.ask(text)
+        self.answered()
+
+    def answered(self):
+        """Wait until the page shows hits."""
         self.wait(lambda page: page.texts("#status")[0].endswith(" ms"))
 
 
@@ -105,7 +109,7 @@ def test_the_address_is_the_search(page, browser):
     page.search("a+b, 50% é")
     names = page.texts(".name")
     browser.get(browser.current_url)
-    page.wait(lambda page: page.texts("#status")[0].endswith(" ms"))
+    page.answered()
     field = page.all("input")[0]
     assert page.texts(".name") == names and field.get_property("value") == "a+b, 50% é"
 

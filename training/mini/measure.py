@@ -30,7 +30,7 @@ from vtr.export.options import ExportOptions
 from vtr.types import Sampling
 
 from ..annotated import cache_frames
-from ..checkpoints import model_file
+from ..checkpoints import model_file, write_whole
 from ..clips.write import ANNOTATIONS, ONE_CAPTION, VIDEOS
 from ..command import command
 from ..validate import score_matrix
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     before = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else None
     results = measure(given.runs, given.sets, before)
-    given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_whole(given.output, (json.dumps(results, indent=1) + "\n").encode())  # it holds earlier runs
 
 
 if __name__ == "__main__":
